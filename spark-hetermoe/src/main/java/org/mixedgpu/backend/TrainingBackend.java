@@ -1,0 +1,85 @@
+package org.mixedgpu.backend;
+
+import org.mixedgpu.tensor.Tensor;
+
+/**
+ * The backward twins of {@link Backend}'s ops, and the optimizer. Names: {@code dX} is the gradient
+ * of the loss by X. Gradients of parameters are added to what is there (several micro-batches);
+ * gradients of activations are overwritten unless said otherwise.
+ */
+public interface TrainingBackend extends Backend {
+
+  /** dBias[N] += Σ_r dOut[r,N]. */
+  void addBiasBackward(Tensor dBias, Tensor dOut);
+
+  /** dGate and dUp of out = silu(gate)·up; either may be dOut, gate or up in place. */
+  void swigluBackward(Tensor dGate, Tensor dUp, Tensor dOut, Tensor gate, Tensor up);
+
+  /** dX[R,H] and dGate[R] of {@link #addGated}, from dOut[R,H]. */
+  void addGatedBackward(Tensor dX, Tensor dGate, Tensor dOut, Tensor x, Tensor gate);
+
+  /** dTable[index[i]] += dOut[i], in order of i: the backward of the embedding lookup. */
+  void scatterAddRows(Tensor dTable, Tensor dOut, Tensor index);
+
+  /**
+   * Backward of {@link #combineRows} with weights: dSlots[slotOf[r,j]] = weights[r,j] · dOut[r] and
+   * dWeights[r,j] = dOut[r] · slots[slotOf[r,j]]. dSlots may be slots.
+   */
+  void combineRowsBackward(
+      Tensor dSlots, Tensor dWeights, Tensor dOut, Tensor slots, Tensor slotOf, Tensor weights);
+
+  /** dW[e,N,K] += dOut[rows_e,N]ᵀ · in[rows_e,K] for each expert's group of rows. */
+  void groupedMatmulWeightGradient(Tensor dW, Tensor dOut, Tensor in, Tensor offsets);
+
+  /** dX of rmsNorm (overwritten; may be dOut), dGain[N] added to; null dGain is skipped. */
+  void rmsNormBackward(
+      Tensor dX, Tensor dGain, Tensor dOut, Tensor x, Tensor gain, Tensor inverseRms);
+
+  /** Gradients of {@link #attention}; out and logSumExp are what its forward pass wrote. */
+  void attentionBackward(
+      Tensor dQ,
+      Tensor dK,
+      Tensor dV,
+      Tensor dOut,
+      Tensor q,
+      Tensor k,
+      Tensor v,
+      Tensor out,
+      Tensor logSumExp,
+      AttentionShape shape);
+
+  /**
+   * Gradient by the router's logits. With p = softmax(logits), the k chosen weights contribute
+   * through the softmax (and the renormalisation, if used); {@code auxByExpert}, the derivative of
+   * a balancing loss by p[r,e], equal for all rows, is added to dp; zScale · logsumexp(logits[r]) ·
+   * p[r,e] is added to the result (zScale = 2·coefficient/rows for z-loss = mean(logsumexp²)).
+   *
+   * @param dLogits [R,E]
+   * @param dWeights [R,k]
+   * @param probs [R,E] of the forward pass
+   * @param weights [R,k] of the forward pass
+   * @param experts I32 [R,k]
+   * @param logits [R,E]; needed where zScale is not 0, else may be null
+   * @param auxByExpert [E] or null
+   */
+  void routerBackward(
+      Tensor dLogits,
+      Tensor dWeights,
+      Tensor probs,
+      Tensor weights,
+      Tensor experts,
+      Tensor logits,
+      boolean renormalise,
+      Tensor auxByExpert,
+      float zScale);
+
+  /** out[1] = Σ x², summed in double or in a fixed tree, so that the bits do not vary. */
+  void sumSquares(Tensor out, Tensor x);
+
+  /** out[N] = Σ_r x[r,N]; the mean router probability of each expert, for instance. */
+  void sumRows(Tensor out, Tensor x);
+
+  /** One AdamW step on param, firstMoment and secondMoment, all of one shape. */
+  void adamW(
+      Tensor param, Tensor firstMoment, Tensor secondMoment, Tensor gradient, AdamWStep step);
+}
