@@ -1,0 +1,98 @@
+package org.mixedgpu.hetermoe.spark.gang;
+
+import java.time.Duration;
+import org.mixedgpu.base.Check;
+
+/**
+ * What gang to run.
+ *
+ * @param name for job descriptions and log lines
+ * @param registrationTimeout how long all members together may take to appear
+ * @param silenceTimeout how long a member may be silent before it counts as lost
+ * @param maxRestarts how often the whole gang is started again after a failure; each start is an
+ *     epoch, and the task continues from what it has stored itself
+ * @param windowBytes memory for messages that a member has received and not yet asked for, per peer
+ *     and channel; a sender waits when it is full. One message may be larger.
+ * @param listener hears the members' reports
+ */
+public record GangSpec(
+    String name,
+    MemberSpec attention,
+    MemberSpec expert,
+    Duration registrationTimeout,
+    Duration silenceTimeout,
+    int maxRestarts,
+    long windowBytes,
+    Progress listener) {
+  public GangSpec {
+    Check.input(
+        registrationTimeout.toMillis() > 0 && silenceTimeout.toMillis() >= 2000,
+        "A gang needs a positive registration timeout and a silence timeout of 2 s or more; found"
+            + " %s and %s",
+        registrationTimeout,
+        silenceTimeout);
+    Check.input(maxRestarts >= 0, "maxRestarts is %d; use 0 for none", maxRestarts);
+    Check.input(windowBytes > 0, "windowBytes is %d; use some MiB", windowBytes);
+  }
+
+  /** A gang with 120 s to appear, 15 s of silence, no restart, 32 MiB windows and no listener. */
+  public static GangSpec of(String name, MemberSpec attention, MemberSpec expert) {
+    return new GangSpec(
+        name,
+        attention,
+        expert,
+        Duration.ofSeconds(120),
+        Duration.ofSeconds(15),
+        0,
+        32L << 20,
+        Progress.IGNORED);
+  }
+
+  public GangSpec withRegistrationTimeout(Duration timeout) {
+    return new GangSpec(
+        name, attention, expert, timeout, silenceTimeout, maxRestarts, windowBytes, listener);
+  }
+
+  public GangSpec withSilenceTimeout(Duration timeout) {
+    return new GangSpec(
+        name, attention, expert, registrationTimeout, timeout, maxRestarts, windowBytes, listener);
+  }
+
+  public GangSpec withMaxRestarts(int restarts) {
+    return new GangSpec(
+        name,
+        attention,
+        expert,
+        registrationTimeout,
+        silenceTimeout,
+        restarts,
+        windowBytes,
+        listener);
+  }
+
+  public GangSpec withWindowBytes(long bytes) {
+    return new GangSpec(
+        name, attention, expert, registrationTimeout, silenceTimeout, maxRestarts, bytes, listener);
+  }
+
+  public GangSpec withListener(Progress progress) {
+    return new GangSpec(
+        name,
+        attention,
+        expert,
+        registrationTimeout,
+        silenceTimeout,
+        maxRestarts,
+        windowBytes,
+        progress);
+  }
+
+  /** Members of both roles. */
+  public int size() {
+    return attention.members() + expert.members();
+  }
+
+  Role roleOf(int rank) {
+    return rank < attention.members() ? Role.ATTENTION : Role.EXPERT;
+  }
+}
