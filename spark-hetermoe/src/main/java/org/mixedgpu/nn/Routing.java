@@ -1,0 +1,74 @@
+package org.mixedgpu.nn;
+
+import org.mixedgpu.backend.Backend;
+import org.mixedgpu.tensor.DType;
+import org.mixedgpu.tensor.Shape;
+import org.mixedgpu.tensor.Tensor;
+
+/**
+ * What a router decided for R rows: k experts of E each, and the order in which the R·k choices are
+ * laid out by expert. Owns its tensors.
+ */
+public final class Routing implements AutoCloseable {
+  private final Tensor logits;
+  private final Tensor probs;
+  private final Tensor weights;
+  private final Tensor experts;
+  private final Tensor slotOf;
+  private final Tensor rowOf;
+  private final Tensor offsets;
+
+  Routing(Backend backend, int rows, MoeConfig moe) {
+    int experts = moe.experts();
+    int k = moe.topK();
+    this.logits = backend.allocate(DType.F32, Shape.of(rows, experts));
+    this.probs = backend.allocate(DType.F32, Shape.of(rows, experts));
+    this.weights = backend.allocate(DType.F32, Shape.of(rows, k));
+    this.experts = backend.allocate(DType.I32, Shape.of(rows, k));
+    this.slotOf = backend.allocate(DType.I32, Shape.of(rows, k));
+    this.rowOf = backend.allocate(DType.I32, Shape.of((long) rows * k));
+    this.offsets = backend.allocate(DType.I32, Shape.of(experts + 1));
+  }
+
+  /** [R,E] before the softmax. */
+  public Tensor logits() {
+    return logits;
+  }
+
+  /** [R,E] softmax of the logits. */
+  public Tensor probs() {
+    return probs;
+  }
+
+  /** [R,k] factors on the experts' outputs. */
+  public Tensor weights() {
+    return weights;
+  }
+
+  /** I32 [R,k] the chosen experts. */
+  public Tensor experts() {
+    return experts;
+  }
+
+  /** I32 [R,k] the slot of each choice. */
+  public Tensor slotOf() {
+    return slotOf;
+  }
+
+  /** I32 [R·k] the row in each slot. */
+  public Tensor rowOf() {
+    return rowOf;
+  }
+
+  /** I32 [E+1] the first slot of each expert, then R·k. */
+  public Tensor offsets() {
+    return offsets;
+  }
+
+  @Override
+  public void close() {
+    for (Tensor t : new Tensor[] {logits, probs, weights, experts, slotOf, rowOf, offsets}) {
+      t.close();
+    }
+  }
+}

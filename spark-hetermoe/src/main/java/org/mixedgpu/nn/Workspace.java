@@ -1,0 +1,46 @@
+package org.mixedgpu.nn;
+
+import java.util.HashMap;
+import java.util.Map;
+import org.mixedgpu.backend.Backend;
+import org.mixedgpu.tensor.DType;
+import org.mixedgpu.tensor.Shape;
+import org.mixedgpu.tensor.Tensor;
+
+/**
+ * Temporary tensors that no result outlives, shared by all layers whose work runs in one lane, one
+ * piece of work after the other. A slot grows to the largest size asked for and then stays, so that
+ * steps of equal shape allocate nothing. Not thread-safe. Owns its tensors.
+ */
+public final class Workspace implements AutoCloseable {
+  private final Backend backend;
+  private final Map<String, Tensor> slots = new HashMap<>();
+
+  public Workspace(Backend backend) {
+    this.backend = backend;
+  }
+
+  /** A view [rows, columns] of the slot; contents are whatever was left there. */
+  Tensor floats(String slot, long rows, long columns) {
+    long needed = Math.multiplyExact(rows, columns);
+    Tensor tensor = slots.get(slot);
+    if (tensor == null || tensor.shape().elements() < needed) {
+      if (tensor != null) {
+        // Ops that use the old memory may still be queued.
+        backend.synchronize();
+        slots.remove(slot).close();
+      }
+      tensor = backend.allocate(DType.F32, Shape.of(needed));
+      slots.put(slot, tensor);
+    }
+    return tensor.rows(0, needed).view(Shape.of(rows, columns));
+  }
+
+  @Override
+  public void close() {
+    for (Tensor tensor : slots.values()) {
+      tensor.close();
+    }
+    slots.clear();
+  }
+}
