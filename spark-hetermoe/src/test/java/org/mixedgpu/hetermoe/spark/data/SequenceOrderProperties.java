@@ -3,6 +3,7 @@ package org.mixedgpu.hetermoe.spark.data;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.util.BitSet;
+import java.util.List;
 import net.jqwik.api.ForAll;
 import net.jqwik.api.Property;
 import net.jqwik.api.constraints.IntRange;
@@ -36,6 +37,6 @@ class SequenceOrderProperties {
       asNextEpoch += order.at(i) == order.at(count + i) ? 1 : 0;
       asOtherSeed += order.at(i) == other.at(i) ? 1 : 0;
     }
-    assertThat(new int[] {inPlace, asNextEpoch, asOtherSeed}).allMatch(n -> n < 20);
+    assertThat(List.of(inPlace, asNextEpoch, asOtherSeed)).allMatch(n -> n < 20);
   }
 }
