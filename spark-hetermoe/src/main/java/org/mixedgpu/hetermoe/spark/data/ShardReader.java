@@ -54,12 +54,13 @@ final class ShardReader implements AutoCloseable {
           file.size(),
           tokens);
       int sumBytes = Math.toIntExact(blocks * Integer.BYTES);
-      ByteBuffer table = read(file.size() - ShardWriter.TRAILER_BYTES - sumBytes, sumBytes + 8);
+      sums = read(file.size() - ShardWriter.TRAILER_BYTES - sumBytes, sumBytes);
+      ByteBuffer covered = ByteBuffer.allocate(header.limit() + sumBytes + Long.BYTES);
+      covered.put(header.rewind()).put(sums.duplicate()).put(trailer.slice(0, Long.BYTES));
       Check.intact(
-          ShardWriter.sum(table.array(), sumBytes + 8) == sum,
-          "Token shard %s is damaged: its table of checksums has another checksum; write it again",
+          ShardWriter.sum(covered.array(), covered.capacity()) == sum,
+          "Token shard %s is damaged: its checksums have another checksum; write it again",
           path);
-      sums = table;
     } catch (RuntimeException e) {
       file.close();
       throw e;

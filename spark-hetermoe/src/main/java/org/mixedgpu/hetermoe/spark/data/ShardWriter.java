@@ -27,7 +27,10 @@ final class ShardWriter {
   ShardWriter(NewFile file) {
     this.file = file;
     ByteBuffer header = ByteBuffer.allocate(HEADER_BYTES).order(ByteOrder.LITTLE_ENDIAN);
-    file.write(header.put(MAGIC).putInt(VERSION).putInt(BLOCK_TOKENS).flip());
+    header.put(MAGIC).putInt(VERSION).putInt(BLOCK_TOKENS);
+    // The last sum covers the header too: see publish.
+    sums.put(header.flip());
+    file.write(header.rewind());
   }
 
   void append(int token) {
@@ -48,13 +51,13 @@ final class ShardWriter {
    */
   void publish() {
     flush();
-    // The sum covers the table and the count, so a cut or shifted table can't pass.
     ByteBuffer end =
         ByteBuffer.allocate(sums.position() + TRAILER_BYTES).order(ByteOrder.LITTLE_ENDIAN);
     end.put(sums.flip()).putLong(tokens);
+    // Over header, table and count: a shifted table or another block size can't pass.
     end.putInt(sum(end.array(), end.position())).put(END_MAGIC);
-    file.write(end.flip());
-    long expected = HEADER_BYTES + tokens * Integer.BYTES + end.capacity();
+    file.write(end.flip().position(HEADER_BYTES));
+    long expected = tokens * Integer.BYTES + end.capacity();
     Check.that(
         file.position() == expected,
         "%s has %d bytes, not %d",

@@ -5,7 +5,7 @@
  *
  * <p>A shard file, all integers little-endian: the magic {@code MGTOKENS}, int32 version 1, int32
  * tokens per block B; n tokens as int32; one CRC-32C (int32) per block of B tokens, the last one
- * shorter; a trailer of int64 n, int32 CRC-32C of everything between the tokens and itself, and the
+ * shorter; a trailer of int64 n, int32 CRC-32C of everything before itself but the tokens, and the
  * magic {@code MGTE}.
  */
 package org.mixedgpu.hetermoe.spark.data;
