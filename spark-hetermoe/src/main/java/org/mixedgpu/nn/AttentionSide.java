@@ -1,6 +1,9 @@
 package org.mixedgpu.nn;
 
 import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.base.Check;
+import org.mixedgpu.tensor.DType;
+import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
 /**
@@ -23,6 +26,21 @@ import org.mixedgpu.tensor.Tensor;
  * null). Not thread-safe: all layers that share a {@link Workspace} run in one lane.
  */
 public final class AttentionSide {
+  private final TrainingBackend backend;
+  private final ModelConfig config;
+  private final int layer;
+  private final Workspace workspace;
+  private final SelfAttention attention;
+  private final Norm norm;
+
+  /** Null in a MoE layer. */
+  private final FeedForward dense;
+
+  /** Null in a dense layer. */
+  private final Router router;
+
+  /** Null where the model has none. */
+  private final SharedExpert shared;
 
   public AttentionSide(
       TrainingBackend backend,
@@ -31,12 +49,32 @@ public final class AttentionSide {
       Parameters parameters,
       RopeTables rope,
       Workspace workspace) {
-    throw new UnsupportedOperationException();
+    this.backend = backend;
+    this.config = config;
+    this.layer = layer;
+    this.workspace = workspace;
+    this.attention = new SelfAttention(config, layer, parameters, rope);
+    this.norm =
+        new Norm(
+            parameters,
+            ParameterNames.layer(layer, "post_attention_layernorm.weight"),
+            config.rmsEps());
+    boolean moe = config.isMoe(layer);
+    this.dense =
+        moe
+            ? null
+            : new FeedForward(
+                parameters, ParameterNames.layer(layer, "mlp"), config.intermediate());
+    this.router = moe ? new Router(config, layer, parameters) : null;
+    this.shared =
+        moe && config.requireMoe().sharedIntermediate() > 0
+            ? new SharedExpert(config, layer, parameters)
+            : null;
   }
 
   /** Activations of one micro-batch in this layer, to be used again in every step. */
   public Saved allocate(int batch, int sequence) {
-    throw new UnsupportedOperationException();
+    return new Saved(this, batch, sequence);
   }
 
   /**
@@ -45,12 +83,17 @@ public final class AttentionSide {
    * @param x [R,H] input of the layer; must keep its contents until {@link #backward}
    */
   public void forward(Saved s, Tensor x) {
-    throw new UnsupportedOperationException();
+    s.x = x;
+    attention.forward(backend, s.residual, s.attention, x);
+    norm.forward(backend, s.ffnInput, s.inverseRms, s.residual);
+    if (router != null) {
+      router.forward(backend, s.routing, s.ffnInput);
+    }
   }
 
   /** inSlots [R·k,H] = the rows of the FFN input that each expert gets, expert by expert. */
   public void dispatch(Tensor inSlots, Saved s) {
-    throw new UnsupportedOperationException();
+    backend.gatherRows(inSlots, s.ffnInput, s.routing.rowOf());
   }
 
   /**
@@ -60,7 +103,17 @@ public final class AttentionSide {
    *     contents until {@link #combineBackward}; null for a dense layer
    */
   public void combine(Tensor xNext, Saved s, Tensor slots) {
-    throw new UnsupportedOperationException();
+    backend.copy(xNext, s.residual);
+    if (dense != null) {
+      dense.forward(backend, xNext, s.network, s.ffnInput, 1);
+      return;
+    }
+    Check.that(slots != null, "MoE layer %d needs the outputs of its experts", layer);
+    s.slots = slots;
+    backend.combineRows(xNext, slots, s.routing.slotOf(), s.routing.weights(), true);
+    if (shared != null) {
+      shared.forward(backend, xNext, s.shared, s.ffnInput);
+    }
   }
 
   /**
@@ -70,7 +123,8 @@ public final class AttentionSide {
    * @param dSlots may be the slots that {@link #combine} got
    */
   public void combineBackward(Tensor dSlots, Saved s, Tensor dXNext) {
-    throw new UnsupportedOperationException();
+    backend.combineRowsBackward(
+        dSlots, s.dWeights, dXNext, s.slots, s.routing.slotOf(), s.routing.weights());
   }
 
   /**
@@ -84,29 +138,88 @@ public final class AttentionSide {
    */
   public void backward(
       Tensor dX, Saved s, Tensor dXNext, Tensor dInSlots, Parameters grads, AuxLoss aux) {
-    throw new UnsupportedOperationException();
+    Tensor dFfn = workspace.floats("dFfnInput", s.x.shape().rows(), config.hidden());
+    if (dense != null) {
+      dense.backward(backend, workspace, dFfn, s.network, s.ffnInput, dXNext, 0, grads);
+    } else {
+      Routing r = s.routing;
+      backend.combineRows(dFfn, dInSlots, r.slotOf(), null, false);
+      Tensor byExpert = aux == null ? null : aux.byExpert(layer);
+      float zScale = aux == null ? 0 : aux.zScale();
+      router.backward(
+          backend, workspace, dFfn, r, s.ffnInput, s.dWeights, byExpert, zScale, grads);
+      if (shared != null) {
+        shared.backward(backend, workspace, dFfn, s.shared, s.ffnInput, dXNext, grads);
+      }
+    }
+    norm.backward(backend, dFfn, dFfn, s.residual, s.inverseRms, grads);
+    backend.add(dFfn, dFfn, dXNext);
+    attention.backward(backend, workspace, dX, s.attention, s.x, dFfn, grads);
   }
 
   /** Activations of one micro-batch in one layer. Owns its tensors. */
   public static final class Saved implements AutoCloseable {
+    private final SelfAttention.Saved attention;
+    private final Tensor residual;
+    private final Tensor inverseRms;
+    private final Tensor ffnInput;
+    private final FeedForward.Saved network;
+    private final Routing routing;
+    private final Tensor dWeights;
+    private final SharedExpert.Saved shared;
+
+    /** Owned by the caller. */
+    private Tensor x;
+
+    /** Owned by the caller. */
+    private Tensor slots;
+
+    private Saved(AttentionSide side, int batch, int sequence) {
+      TrainingBackend b = side.backend;
+      int rows = Math.multiplyExact(batch, sequence);
+      int hidden = side.config.hidden();
+      attention = side.attention.allocate(b, batch, sequence);
+      residual = b.allocate(DType.F32, Shape.of(rows, hidden));
+      inverseRms = b.allocate(DType.F32, Shape.of(rows));
+      ffnInput = b.allocate(DType.F32, Shape.of(rows, hidden));
+      boolean moe = side.router != null;
+      network = moe ? null : new FeedForward.Saved(b, rows, side.dense.width());
+      routing = moe ? new Routing(b, rows, side.config.requireMoe()) : null;
+      dWeights = moe ? b.allocate(DType.F32, routing.weights().shape()) : null;
+      shared = side.shared == null ? null : side.shared.allocate(b, rows, hidden);
+    }
+
     /** [R,H] = x + attention. */
     public Tensor residual() {
-      throw new UnsupportedOperationException();
+      return residual;
     }
 
     /** [R,H] = normed residual: input of the experts, or of the dense feed-forward network. */
     public Tensor ffnInput() {
-      throw new UnsupportedOperationException();
+      return ffnInput;
     }
 
     /** Null in a dense layer. */
     public Routing routing() {
-      throw new UnsupportedOperationException();
+      return routing;
     }
 
     @Override
     public void close() {
-      throw new UnsupportedOperationException();
+      attention.close();
+      residual.close();
+      inverseRms.close();
+      ffnInput.close();
+      if (network != null) {
+        network.close();
+      }
+      if (routing != null) {
+        routing.close();
+        dWeights.close();
+      }
+      if (shared != null) {
+        shared.close();
+      }
     }
   }
 }

@@ -1,6 +1,10 @@
 package org.mixedgpu.nn;
 
 import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.backend.Transpose;
+import org.mixedgpu.base.Check;
+import org.mixedgpu.tensor.DType;
+import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
 /**
@@ -8,6 +12,16 @@ import org.mixedgpu.tensor.Tensor;
  * grouped by expert. Not thread-safe: all layers that share a {@link Workspace} run in one lane.
  */
 public final class ExpertSide {
+  private final TrainingBackend backend;
+  private final Workspace workspace;
+  private final int experts;
+  private final int width;
+  private final String gateName;
+  private final String upName;
+  private final String downName;
+  private final Tensor gate;
+  private final Tensor up;
+  private final Tensor down;
 
   public ExpertSide(
       TrainingBackend backend,
@@ -15,17 +29,27 @@ public final class ExpertSide {
       int layer,
       Parameters parameters,
       Workspace workspace) {
-    throw new UnsupportedOperationException();
+    this.backend = backend;
+    this.workspace = workspace;
+    this.experts = parameters.part().experts(config, layer).length;
+    Check.input(experts > 0, "No expert of layer %d is in this part of the model", layer);
+    this.width = config.requireMoe().intermediate();
+    this.gateName = ParameterNames.experts(layer, "gate_proj");
+    this.upName = ParameterNames.experts(layer, "up_proj");
+    this.downName = ParameterNames.experts(layer, "down_proj");
+    this.gate = parameters.tensor(gateName);
+    this.up = parameters.tensor(upName);
+    this.down = parameters.tensor(downName);
   }
 
   /** Experts that live here. */
   public int experts() {
-    throw new UnsupportedOperationException();
+    return experts;
   }
 
   /** Activations of one micro-batch of at most so many rows, to be used again in every step. */
   public Saved allocate(int maxRows) {
-    throw new UnsupportedOperationException();
+    return new Saved(backend, maxRows, width);
   }
 
   /**
@@ -34,7 +58,20 @@ public final class ExpertSide {
    * @param offsets I32 [local experts + 1]: expert e has rows [offsets[e], offsets[e+1])
    */
   public void forward(Tensor outSlots, Saved s, Tensor inSlots, Tensor offsets) {
-    throw new UnsupportedOperationException();
+    long rows = inSlots.shape().rows();
+    Check.input(
+        rows <= s.gate.shape().rows(),
+        "The activations have room for %d rows; found %d",
+        s.gate.shape().rows(),
+        rows);
+    s.inSlots = inSlots;
+    Tensor g = s.gate.rows(0, rows);
+    Tensor u = s.up.rows(0, rows);
+    Tensor product = s.product.rows(0, rows);
+    backend.groupedMatmul(g, inSlots, gate, offsets, Transpose.NT);
+    backend.groupedMatmul(u, inSlots, up, offsets, Transpose.NT);
+    backend.swiglu(product, g, u);
+    backend.groupedMatmul(outSlots, product, down, offsets, Transpose.NT);
   }
 
   /**
@@ -45,14 +82,42 @@ public final class ExpertSide {
    */
   public void backward(
       Tensor dInSlots, Saved s, Tensor dOutSlots, Tensor offsets, Parameters grads) {
-    throw new UnsupportedOperationException();
+    long rows = s.inSlots.shape().rows();
+    Tensor dGate = workspace.floats("expert dGate", rows, width);
+    Tensor dUp = workspace.floats("expert dUp", rows, width);
+    Tensor other = workspace.floats("expert dIn", rows, s.inSlots.shape().dim(1));
+    Tensor product = s.product.rows(0, rows);
+    backend.groupedMatmulWeightGradient(grads.tensor(downName), dOutSlots, product, offsets);
+    backend.groupedMatmul(dUp, dOutSlots, down, offsets, Transpose.NN);
+    backend.swigluBackward(dGate, dUp, dUp, s.gate.rows(0, rows), s.up.rows(0, rows));
+    backend.groupedMatmulWeightGradient(grads.tensor(gateName), dGate, s.inSlots, offsets);
+    backend.groupedMatmulWeightGradient(grads.tensor(upName), dUp, s.inSlots, offsets);
+    backend.groupedMatmul(dInSlots, dGate, gate, offsets, Transpose.NN);
+    backend.groupedMatmul(other, dUp, up, offsets, Transpose.NN);
+    backend.add(dInSlots, dInSlots, other);
   }
 
   /** Activations of one micro-batch. Owns its tensors. */
   public static final class Saved implements AutoCloseable {
+    private final Tensor gate;
+    private final Tensor up;
+    private final Tensor product;
+
+    /** Owned by the caller. */
+    private Tensor inSlots;
+
+    private Saved(TrainingBackend b, int rows, int width) {
+      Shape shape = Shape.of(rows, width);
+      gate = b.allocate(DType.F32, shape);
+      up = b.allocate(DType.F32, shape);
+      product = b.allocate(DType.F32, shape);
+    }
+
     @Override
     public void close() {
-      throw new UnsupportedOperationException();
+      gate.close();
+      up.close();
+      product.close();
     }
   }
 }

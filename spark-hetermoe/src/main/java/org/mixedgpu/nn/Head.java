@@ -1,6 +1,8 @@
 package org.mixedgpu.nn;
 
 import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.backend.Transpose;
+import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
 /**
@@ -8,17 +10,33 @@ import org.mixedgpu.tensor.Tensor;
  * logits of a whole batch never exist at once.
  */
 public final class Head {
+  /** Logits that exist at once: 128 MiB. Fewer, and the weight gradient is read too often. */
+  private static final long CHUNK_ELEMENTS = 1L << 25;
+
+  private final TrainingBackend backend;
+  private final Workspace workspace;
+  private final Norm norm;
+  private final String weightName;
+  private final Tensor weight;
+  private final int vocab;
+  private final int hidden;
 
   public Head(
       TrainingBackend backend, ModelConfig config, Parameters parameters, Workspace workspace) {
-    throw new UnsupportedOperationException();
+    this.backend = backend;
+    this.workspace = workspace;
+    this.norm = new Norm(parameters, ParameterNames.FINAL_NORM, config.rmsEps());
+    this.weightName = config.tied() ? ParameterNames.EMBEDDING : ParameterNames.LM_HEAD;
+    this.weight = parameters.tensor(weightName);
+    this.vocab = config.vocab();
+    this.hidden = config.hidden();
   }
 
   /**
    * The loss of each row and the gradients of gradScale · Σ rowLoss.
    *
    * @param rowLoss [R]; 0 where the target is negative
-   * @param dX [R,H] gradient by x; may be x
+   * @param dX [R,H] gradient by x; not x itself
    * @param x [R,H] output of the last layer, before the final norm
    * @param targets I32 [R] the next token of each row; negative rows are ignored
    * @param gradScale usually 1 / the valid targets of the global batch
@@ -26,11 +44,59 @@ public final class Head {
    */
   public void forwardBackward(
       Tensor rowLoss, Tensor dX, Tensor x, Tensor targets, float gradScale, Parameters grads) {
-    throw new UnsupportedOperationException();
+    long rows = x.shape().rows();
+    long chunk = chunkRows(rows);
+    Tensor weightGrad = grads.tensor(weightName);
+    for (long first = 0; first < rows; first += chunk) {
+      long count = Math.min(chunk, rows - first);
+      Tensor logits = logits(x, first, count);
+      backend.crossEntropy(
+          rowLoss.rows(first, count), logits, logits, targets.rows(first, count), gradScale);
+      backend.matmul(weightGrad, logits, normed(count), Transpose.TN, 1);
+      Tensor dNormed = workspace.floats("head dNormed", count, hidden);
+      backend.matmul(dNormed, logits, weight, Transpose.NN, 0);
+      norm.backward(
+          backend,
+          dX.rows(first, count),
+          dNormed,
+          x.rows(first, count),
+          inverseRms(count),
+          grads);
+    }
   }
 
   /** The loss of each row: evaluation. */
   public void loss(Tensor rowLoss, Tensor x, Tensor targets) {
-    throw new UnsupportedOperationException();
+    long rows = x.shape().rows();
+    long chunk = chunkRows(rows);
+    for (long first = 0; first < rows; first += chunk) {
+      long count = Math.min(chunk, rows - first);
+      Tensor logits = logits(x, first, count);
+      backend.crossEntropy(
+          rowLoss.rows(first, count), null, logits, targets.rows(first, count), 0);
+    }
+  }
+
+  private Tensor logits(Tensor x, long first, long count) {
+    Tensor normed = normed(count);
+    norm.forward(backend, normed, inverseRms(count), x.rows(first, count));
+    Tensor logits = workspace.floats("head logits", count, vocab);
+    backend.matmul(logits, normed, weight, Transpose.NT, 0);
+    return logits;
+  }
+
+  private Tensor normed(long count) {
+    return workspace.floats("head normed", count, hidden);
+  }
+
+  private Tensor inverseRms(long count) {
+    return workspace.floats("head inverseRms", count, 1).view(Shape.of(count));
+  }
+
+  /** Equal chunks but for the last, so that no chunk is a small remainder. */
+  private long chunkRows(long rows) {
+    long most = Math.max(64, CHUNK_ELEMENTS / vocab);
+    long chunks = Math.max(1, (rows + most - 1) / most);
+    return Math.max(1, (rows + chunks - 1) / chunks);
   }
 }

@@ -30,6 +30,25 @@ public final class Routing implements AutoCloseable {
     this.offsets = backend.allocate(DType.I32, Shape.of(experts + 1));
   }
 
+  private Routing(Routing of, int rows) {
+    this.logits = of.logits.rows(0, rows);
+    this.probs = of.probs.rows(0, rows);
+    this.weights = of.weights.rows(0, rows);
+    this.experts = of.experts.rows(0, rows);
+    this.slotOf = of.slotOf.rows(0, rows);
+    this.rowOf = of.rowOf.rows(0, rows * of.weights.shape().dim(1));
+    this.offsets = of.offsets;
+  }
+
+  int rows() {
+    return (int) probs.shape().rows();
+  }
+
+  /** A routing of fewer rows in the same memory; only this one is closed. */
+  Routing first(int rows) {
+    return new Routing(this, rows);
+  }
+
   /** [R,E] before the softmax. */
   public Tensor logits() {
     return logits;

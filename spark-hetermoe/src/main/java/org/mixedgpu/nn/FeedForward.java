@@ -1,0 +1,87 @@
+package org.mixedgpu.nn;
+
+import org.mixedgpu.backend.Backend;
+import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.tensor.DType;
+import org.mixedgpu.tensor.Shape;
+import org.mixedgpu.tensor.Tensor;
+
+/** The gated feed-forward network down(silu(gate x) · up x) of a dense layer or a shared expert. */
+final class FeedForward {
+  private final Linear gate;
+  private final Linear up;
+  private final Linear down;
+  private final int width;
+
+  FeedForward(Parameters parameters, String prefix, int width) {
+    this.gate = new Linear(parameters, prefix + ".gate_proj");
+    this.up = new Linear(parameters, prefix + ".up_proj");
+    this.down = new Linear(parameters, prefix + ".down_proj");
+    this.width = width;
+  }
+
+  int width() {
+    return width;
+  }
+
+  /** out = network(in) + beta · out. */
+  void forward(Backend b, Tensor out, Saved s, Tensor in, float beta) {
+    gate.forward(b, s.gate, in, 0);
+    up.forward(b, s.up, in, 0);
+    b.swiglu(s.product, s.gate, s.up);
+    down.forward(b, out, s.product, beta);
+  }
+
+  /** Inference: as above, with the activations in the workspace. */
+  void forward(Backend b, Workspace w, Tensor out, Tensor in, float beta) {
+    Tensor g = w.floats("ffn gate", in.shape().rows(), width);
+    Tensor u = w.floats("ffn up", in.shape().rows(), width);
+    gate.forward(b, g, in, 0);
+    up.forward(b, u, in, 0);
+    b.swiglu(g, g, u);
+    down.forward(b, out, g, beta);
+  }
+
+  /** dIn = gradient by in + beta · dIn. */
+  void backward(
+      TrainingBackend b,
+      Workspace w,
+      Tensor dIn,
+      Saved s,
+      Tensor in,
+      Tensor dOut,
+      float beta,
+      Parameters grads) {
+    long rows = in.shape().rows();
+    Tensor dGate = w.floats("ffn dGate", rows, width);
+    Tensor dUp = w.floats("ffn dUp", rows, width);
+    down.parameterGradient(b, dOut, s.product, grads);
+    down.inputGradient(b, dUp, dOut, 0);
+    b.swigluBackward(dGate, dUp, dUp, s.gate, s.up);
+    gate.parameterGradient(b, dGate, in, grads);
+    up.parameterGradient(b, dUp, in, grads);
+    gate.inputGradient(b, dIn, dGate, beta);
+    up.inputGradient(b, dIn, dUp, 1);
+  }
+
+  /** Activations for the backward pass. */
+  static final class Saved implements AutoCloseable {
+    private final Tensor gate;
+    private final Tensor up;
+    private final Tensor product;
+
+    Saved(Backend b, long rows, int width) {
+      Shape shape = Shape.of(rows, width);
+      gate = b.allocate(DType.F32, shape);
+      up = b.allocate(DType.F32, shape);
+      product = b.allocate(DType.F32, shape);
+    }
+
+    @Override
+    public void close() {
+      gate.close();
+      up.close();
+      product.close();
+    }
+  }
+}
