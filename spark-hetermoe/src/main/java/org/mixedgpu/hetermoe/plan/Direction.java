@@ -1,0 +1,7 @@
+package org.mixedgpu.hetermoe.plan;
+
+/** Which pass a task belongs to. */
+public enum Direction {
+  FORWARD,
+  BACKWARD
+}

@@ -1,0 +1,102 @@
+package org.mixedgpu.hetermoe.plan;
+
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Locale;
+
+/**
+ * What each lane of each rank did when, in one step: predicted or measured, in the same form.
+ *
+ * @param attentionRanks ranks below this are attention ranks
+ * @param ranks all ranks
+ * @param events by start, then rank, then lane; times count from the start of the step
+ */
+public record Timeline(int attentionRanks, int ranks, List<Event> events) {
+
+  /**
+   * One task on one lane. Time on a communication lane includes waiting for the peers.
+   *
+   * @param startNanos since the start of the step
+   * @param endNanos since the start of the step
+   */
+  public record Event(int rank, Task task, long startNanos, long endNanos) {}
+
+  public Timeline {
+    events =
+        events.stream()
+            .sorted(
+                Comparator.comparingLong(Event::startNanos)
+                    .thenComparingInt(Event::rank)
+                    .thenComparing(event -> event.task().lane())
+                    .thenComparingLong(Event::endNanos))
+            .toList();
+  }
+
+  /** The parts that several ranks have recorded, as one. */
+  public static Timeline merge(List<Timeline> parts) {
+    List<Event> all = new ArrayList<>();
+    parts.forEach(part -> all.addAll(part.events()));
+    return new Timeline(parts.get(0).attentionRanks(), parts.get(0).ranks(), all);
+  }
+
+  /** End of the last event. */
+  public long spanNanos() {
+    return events.stream().mapToLong(Event::endNanos).max().orElse(0);
+  }
+
+  /** Time in which the compute lane of a rank had work, as a share of the span. */
+  public double busyShare(int rank) {
+    long busy =
+        events.stream()
+            .filter(event -> event.rank() == rank && event.task().lane() == LaneKind.COMPUTE)
+            .mapToLong(event -> event.endNanos() - event.startNanos())
+            .sum();
+    long span = spanNanos();
+    return span == 0 ? 0 : (double) busy / span;
+  }
+
+  /** Mean busy share of the ranks of one side. */
+  public double busyShare(Role role) {
+    int first = role == Role.ATTENTION ? 0 : attentionRanks;
+    int last = role == Role.ATTENTION ? attentionRanks : ranks;
+    double sum = 0;
+    for (int rank = first; rank < last; rank++) {
+      sum += busyShare(rank);
+    }
+    return sum / (last - first);
+  }
+
+  /** For plots: one JSON object, an event a line. */
+  public String toJson() {
+    StringBuilder json = new StringBuilder(96 * events.size() + 96);
+    json.append("{\"attentionRanks\":").append(attentionRanks);
+    json.append(",\"ranks\":").append(ranks);
+    json.append(",\"spanNanos\":").append(spanNanos());
+    json.append(",\"events\":[");
+    String separator = "\n";
+    for (Event event : events) {
+      Task task = event.task();
+      json.append(separator)
+          .append("{\"rank\":")
+          .append(event.rank())
+          .append(",\"lane\":\"")
+          .append(task.lane().label())
+          .append("\",\"task\":\"")
+          .append(task.kind().label())
+          .append("\",\"layer\":")
+          .append(task.layer())
+          .append(",\"microBatch\":")
+          .append(task.microBatch())
+          .append(",\"direction\":\"")
+          .append(task.direction().name().toLowerCase(Locale.ROOT))
+          .append("\",\"startNanos\":")
+          .append(event.startNanos())
+          .append(",\"endNanos\":")
+          .append(event.endNanos())
+          .append('}');
+      separator = ",\n";
+    }
+    return json.append("\n]}\n").toString();
+  }
+}
