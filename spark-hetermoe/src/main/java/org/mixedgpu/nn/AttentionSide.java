@@ -146,8 +146,7 @@ public final class AttentionSide {
       backend.combineRows(dFfn, dInSlots, r.slotOf(), null, false);
       Tensor byExpert = aux == null ? null : aux.byExpert(layer);
       float zScale = aux == null ? 0 : aux.zScale();
-      router.backward(
-          backend, workspace, dFfn, r, s.ffnInput, s.dWeights, byExpert, zScale, grads);
+      router.backward(backend, workspace, dFfn, r, s.ffnInput, s.dWeights, byExpert, zScale, grads);
       if (shared != null) {
         shared.backward(backend, workspace, dFfn, s.shared, s.ffnInput, dXNext, grads);
       }

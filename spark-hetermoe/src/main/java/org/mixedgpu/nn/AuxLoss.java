@@ -76,8 +76,8 @@ public final class AuxLoss implements AutoCloseable {
   }
 
   /**
-   * Takes the probabilities of a layer now, and its counts in {@link #finish}: the routing must keep
-   * its contents until then. Queues work only.
+   * Takes the probabilities of a layer now, and its counts in {@link #finish}: the routing must
+   * keep its contents until then. Queues work only.
    */
   public void collect(int layer, Routing routing) {
     Check.that(config.isMoe(layer), "Layer %d has no router", layer);
@@ -155,8 +155,7 @@ public final class AuxLoss implements AutoCloseable {
       backend.read(offsetsOnHost.clear(), routings[row].offsets());
       for (int e = 0; e < moe.experts(); e++) {
         counts[row][e] =
-            offsetsOnHost.getInt((e + 1) * Integer.BYTES)
-                - offsetsOnHost.getInt(e * Integer.BYTES);
+            offsetsOnHost.getInt((e + 1) * Integer.BYTES) - offsetsOnHost.getInt(e * Integer.BYTES);
       }
     }
     return counts;

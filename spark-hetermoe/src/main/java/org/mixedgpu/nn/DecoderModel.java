@@ -45,8 +45,7 @@ public final class DecoderModel implements AutoCloseable {
 
   private Layer layer(Parameters p, int i) {
     Norm norm =
-        new Norm(
-            p, ParameterNames.layer(i, "post_attention_layernorm.weight"), config.rmsEps());
+        new Norm(p, ParameterNames.layer(i, "post_attention_layernorm.weight"), config.rmsEps());
     SelfAttention attention = new SelfAttention(config, i, p, rope);
     return config.isMoe(i)
         ? new Layer(attention, norm, null, new MoeInference(config, i, p))

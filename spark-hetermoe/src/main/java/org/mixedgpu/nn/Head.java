@@ -56,12 +56,7 @@ public final class Head {
       Tensor dNormed = workspace.floats("head dNormed", count, hidden);
       backend.matmul(dNormed, logits, weight, Transpose.NN, 0);
       norm.backward(
-          backend,
-          dX.rows(first, count),
-          dNormed,
-          x.rows(first, count),
-          inverseRms(count),
-          grads);
+          backend, dX.rows(first, count), dNormed, x.rows(first, count), inverseRms(count), grads);
     }
   }
 
@@ -72,8 +67,7 @@ public final class Head {
     for (long first = 0; first < rows; first += chunk) {
       long count = Math.min(chunk, rows - first);
       Tensor logits = logits(x, first, count);
-      backend.crossEntropy(
-          rowLoss.rows(first, count), null, logits, targets.rows(first, count), 0);
+      backend.crossEntropy(rowLoss.rows(first, count), null, logits, targets.rows(first, count), 0);
     }
   }
 

@@ -29,8 +29,7 @@ final class Norm {
   /** dX is overwritten and may be dOut. */
   void backward(
       TrainingBackend b, Tensor dX, Tensor dOut, Tensor x, Tensor inverseRms, Parameters grads) {
-    b.rmsNormBackward(
-        grouped(dX), grads.tensor(name), grouped(dOut), grouped(x), gain, inverseRms);
+    b.rmsNormBackward(grouped(dX), grads.tensor(name), grouped(dOut), grouped(x), gain, inverseRms);
   }
 
   private Tensor grouped(Tensor x) {

@@ -51,7 +51,8 @@ final class SelfAttention {
   // --- inference ------------------------------------------------------------------------------
 
   /**
-   * Keys and values of rows x at positions from first on, into k and v; normed gets the normed rows.
+   * Keys and values of rows x at positions from first on, into k and v; normed gets the normed
+   * rows.
    */
   void keysAndValues(Backend b, Tensor k, Tensor v, Tensor normed, Tensor x, int first) {
     norm.forward(b, normed, null, x);
