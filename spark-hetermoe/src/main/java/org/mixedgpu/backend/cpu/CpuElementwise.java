@@ -1,0 +1,151 @@
+package org.mixedgpu.backend.cpu;
+
+import java.util.Arrays;
+import org.mixedgpu.backend.OpChecks;
+import org.mixedgpu.tensor.DType;
+import org.mixedgpu.tensor.HostTensor;
+
+/** Ops that treat each element alike: blocks are copied to the heap, computed there, and back. */
+final class CpuElementwise {
+  /** Elements per copy: three such arrays stay in the first-level cache. */
+  static final int TILE = 2048;
+
+  /** Elements that are worth another thread. */
+  static final int GRAIN = 16384;
+
+  private final Workers workers;
+
+  CpuElementwise(Workers workers) {
+    this.workers = workers;
+  }
+
+  void fill(HostTensor out, float value) {
+    OpChecks.floats("fill", "out", out);
+    float[] tile = new float[TILE];
+    Arrays.fill(tile, value);
+    tiles(out, (at, count) -> out.store(at, tile, 0, count));
+  }
+
+  void copy(HostTensor out, HostTensor in) {
+    OpChecks.operand("copy", "in", in, in.type(), out.shape().toArray());
+    if (out.type() == in.type()) {
+      tiles(out, (at, count) -> out.copy(at, in, at, count));
+      return;
+    }
+    Conversion.check(out.type(), in.type());
+    tiles(out, (at, count) -> convert(out, in, at, count));
+  }
+
+  private static void convert(HostTensor out, HostTensor in, long at, int count) {
+    float[] tile = Scratch.ofThread().array(0, TILE);
+    if (in.type() == DType.F32) {
+      in.load(at, tile, 0, count);
+    } else {
+      for (int i = 0; i < count; i++) {
+        tile[i] = Conversion.toFloat(in.type(), in.int16(at + i));
+      }
+    }
+    if (out.type() == DType.F32) {
+      out.store(at, tile, 0, count);
+    } else {
+      for (int i = 0; i < count; i++) {
+        out.int16(at + i, Conversion.fromFloat(out.type(), tile[i]));
+      }
+    }
+  }
+
+  void add(HostTensor out, HostTensor a, HostTensor b) {
+    OpChecks.alike("add", "out", out, out);
+    OpChecks.alike("add", "a", a, out);
+    OpChecks.alike("add", "b", b, out);
+    tiles(
+        out,
+        (at, count) -> {
+          float[] x = Scratch.ofThread().array(0, TILE);
+          float[] y = Scratch.ofThread().array(1, TILE);
+          a.load(at, x, 0, count);
+          b.load(at, y, 0, count);
+          for (int i = 0; i < count; i++) {
+            x[i] += y[i];
+          }
+          out.store(at, x, 0, count);
+        });
+  }
+
+  void scale(HostTensor x, float factor) {
+    OpChecks.floats("scale", "x", x);
+    tiles(
+        x,
+        (at, count) -> {
+          float[] tile = Scratch.ofThread().array(0, TILE);
+          x.load(at, tile, 0, count);
+          for (int i = 0; i < count; i++) {
+            tile[i] *= factor;
+          }
+          x.store(at, tile, 0, count);
+        });
+  }
+
+  void swiglu(HostTensor out, HostTensor gate, HostTensor up) {
+    OpChecks.alike("swiglu", "out", out, out);
+    OpChecks.alike("swiglu", "gate", gate, out);
+    OpChecks.alike("swiglu", "up", up, out);
+    tiles(
+        out,
+        (at, count) -> {
+          float[] g = Scratch.ofThread().array(0, TILE);
+          float[] u = Scratch.ofThread().array(1, TILE);
+          gate.load(at, g, 0, count);
+          up.load(at, u, 0, count);
+          for (int i = 0; i < count; i++) {
+            g[i] = g[i] / (1f + Maths.exp(-g[i])) * u[i];
+          }
+          out.store(at, g, 0, count);
+        });
+  }
+
+  void swigluBackward(
+      HostTensor dGate, HostTensor dUp, HostTensor dOut, HostTensor gate, HostTensor up) {
+    OpChecks.alike("swigluBackward", "dGate", dGate, dOut);
+    OpChecks.alike("swigluBackward", "dUp", dUp, dOut);
+    OpChecks.alike("swigluBackward", "dOut", dOut, dOut);
+    OpChecks.alike("swigluBackward", "gate", gate, dOut);
+    OpChecks.alike("swigluBackward", "up", up, dOut);
+    tiles(
+        dOut,
+        (at, count) -> {
+          Scratch scratch = Scratch.ofThread();
+          float[] d = scratch.array(0, TILE);
+          float[] g = scratch.array(1, TILE);
+          float[] u = scratch.array(2, TILE);
+          dOut.load(at, d, 0, count);
+          gate.load(at, g, 0, count);
+          up.load(at, u, 0, count);
+          for (int i = 0; i < count; i++) {
+            float sigmoid = Maths.sigmoid(g[i]);
+            float silu = g[i] * sigmoid;
+            float slope = sigmoid * (1f + g[i] - silu);
+            g[i] = d[i] * u[i] * slope;
+            u[i] = d[i] * silu;
+          }
+          dGate.store(at, g, 0, count);
+          dUp.store(at, u, 0, count);
+        });
+  }
+
+  private interface Tile {
+    void accept(long at, int count);
+  }
+
+  private void tiles(HostTensor shape, Tile body) {
+    workers.rows(
+        shape.shape().elements(),
+        1,
+        GRAIN,
+        (from, to) -> {
+          for (long at = from; at < to; at += TILE) {
+            body.accept(at, (int) Math.min(TILE, to - at));
+          }
+        });
+  }
+}

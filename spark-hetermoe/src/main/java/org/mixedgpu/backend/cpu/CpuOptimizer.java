@@ -1,0 +1,106 @@
+package org.mixedgpu.backend.cpu;
+
+import org.mixedgpu.backend.AdamWStep;
+import org.mixedgpu.backend.OpChecks;
+import org.mixedgpu.tensor.HostTensor;
+
+/** AdamW and the norm it is clipped by. */
+final class CpuOptimizer {
+  private static final int TILE = CpuElementwise.TILE;
+
+  /** Elements summed by one task; fixed, because it orders the sum. */
+  private static final int SUM_BLOCK = 1 << 16;
+
+  private final Workers workers;
+
+  CpuOptimizer(Workers workers) {
+    this.workers = workers;
+  }
+
+  void sumSquares(HostTensor out, HostTensor x) {
+    OpChecks.f32("sumSquares", "out", out, 1);
+    OpChecks.floats("sumSquares", "x", x);
+    long elements = x.shape().elements();
+    int blocks = Math.toIntExact((elements + SUM_BLOCK - 1) / SUM_BLOCK);
+    double[] partial = new double[blocks];
+    workers.run(
+        blocks,
+        b -> {
+          float[] tile = Scratch.ofThread().array(0, TILE);
+          long end = Math.min(elements, (b + 1L) * SUM_BLOCK);
+          for (long at = (long) b * SUM_BLOCK; at < end; at += TILE) {
+            int count = (int) Math.min(TILE, end - at);
+            x.load(at, tile, 0, count);
+            partial[b] += Sums.squares(tile, count);
+          }
+        });
+    double sum = 0;
+    for (double part : partial) {
+      sum += part;
+    }
+    out.f32(0, (float) sum);
+  }
+
+  void adamW(
+      HostTensor param,
+      HostTensor firstMoment,
+      HostTensor secondMoment,
+      HostTensor gradient,
+      AdamWStep step) {
+    OpChecks.alike("adamW", "param", param, param);
+    OpChecks.alike("adamW", "firstMoment", firstMoment, param);
+    OpChecks.alike("adamW", "secondMoment", secondMoment, param);
+    OpChecks.alike("adamW", "gradient", gradient, param);
+    double correction1 = 1 - StrictMath.pow(step.beta1(), step.step());
+    double correction2 = 1 - StrictMath.pow(step.beta2(), step.step());
+    float rate = (float) (step.learningRate() / correction1);
+    float root = (float) (1 / Math.sqrt(correction2));
+    float keep = (float) (1 - (double) step.learningRate() * step.weightDecay());
+    workers.rows(
+        param.shape().elements(),
+        1,
+        CpuElementwise.GRAIN,
+        (from, to) -> {
+          Scratch scratch = Scratch.ofThread();
+          float[] p = scratch.array(0, TILE);
+          float[] m = scratch.array(1, TILE);
+          float[] v = scratch.array(2, TILE);
+          float[] g = scratch.array(3, TILE);
+          for (long at = from; at < to; at += TILE) {
+            int count = (int) Math.min(TILE, to - at);
+            param.load(at, p, 0, count);
+            firstMoment.load(at, m, 0, count);
+            secondMoment.load(at, v, 0, count);
+            gradient.load(at, g, 0, count);
+            tile(p, m, v, g, count, step, rate, root, keep);
+            param.store(at, p, 0, count);
+            firstMoment.store(at, m, 0, count);
+            secondMoment.store(at, v, 0, count);
+          }
+        });
+  }
+
+  private static void tile(
+      float[] p,
+      float[] m,
+      float[] v,
+      float[] g,
+      int count,
+      AdamWStep step,
+      float rate,
+      float root,
+      float keep) {
+    float beta1 = step.beta1();
+    float beta2 = step.beta2();
+    float rest1 = 1 - beta1;
+    float rest2 = 1 - beta2;
+    float scale = step.gradScale();
+    float epsilon = step.epsilon();
+    for (int i = 0; i < count; i++) {
+      float d = g[i] * scale;
+      m[i] = beta1 * m[i] + rest1 * d;
+      v[i] = beta2 * v[i] + rest2 * d * d;
+      p[i] = p[i] * keep - rate * m[i] / ((float) Math.sqrt(v[i]) * root + epsilon);
+    }
+  }
+}
