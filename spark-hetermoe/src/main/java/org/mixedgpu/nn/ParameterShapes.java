@@ -5,7 +5,7 @@ import java.util.Map;
 import org.mixedgpu.tensor.Shape;
 
 /** Names and shapes of a part of a model, in the fixed order of {@link Parameters#entries}. */
-final class ParameterShapes {
+public final class ParameterShapes {
   private final ModelConfig c;
   private final Part part;
   private final Map<String, Shape> shapes = new LinkedHashMap<>();
@@ -15,7 +15,7 @@ final class ParameterShapes {
     this.part = part;
   }
 
-  static Map<String, Shape> of(ModelConfig config, Part part) {
+  public static Map<String, Shape> of(ModelConfig config, Part part) {
     ParameterShapes all = new ParameterShapes(config, part);
     if (part.core()) {
       all.put(ParameterNames.EMBEDDING, config.vocab(), config.hidden());

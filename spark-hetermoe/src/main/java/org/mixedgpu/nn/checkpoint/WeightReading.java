@@ -1,0 +1,98 @@
+package org.mixedgpu.nn.checkpoint;
+
+import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import org.mixedgpu.backend.Backend;
+import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.MixedGpuException;
+import org.mixedgpu.nn.ModelConfig;
+import org.mixedgpu.nn.ParameterNames;
+import org.mixedgpu.nn.Parameters;
+import org.mixedgpu.nn.Part;
+import org.mixedgpu.tensor.Shape;
+import org.mixedgpu.tensor.Tensor;
+
+/** Safetensors files into parameters, piece by piece. */
+final class WeightReading {
+  /** Host memory used, in bytes. */
+  static final int PIECE_BYTES = 4 << 20;
+
+  private static final int NAMES_IN_MESSAGE = 10;
+
+  private WeightReading() {}
+
+  static void read(WeightFiles weights, String folder, Backend backend, Parameters into) {
+    check(weights, folder, into.config());
+    ByteBuffer piece = ByteBuffer.allocateDirect(PIECE_BYTES);
+    for (DiskTensor tensor : DiskTensor.of(into.config(), into.part())) {
+      WeightFiles.Located located = weights.tensors().get(tensor.name());
+      Tensor parameter = into.tensor(tensor.parameter());
+      Tensor flat = parameter.view(Shape.of(parameter.shape().elements()));
+      long elements = tensor.shape().elements();
+      for (long done = 0; done < elements; ) {
+        int count = (int) Math.min(PIECE_BYTES / Float.BYTES, elements - done);
+        piece.clear().limit(count * Float.BYTES);
+        located.file().readFloats(located.entry(), done, piece);
+        backend.write(flat.rows(tensor.firstElement() + done, count), piece.flip());
+        done += count;
+      }
+    }
+  }
+
+  /** The tensors of the files must be those of the model: none missing, none left over. */
+  static void check(WeightFiles weights, String folder, ModelConfig config) {
+    Map<String, Shape> expected = new HashMap<>();
+    List<String> missing = new ArrayList<>();
+    List<String> wrong = new ArrayList<>();
+    for (DiskTensor tensor : DiskTensor.of(config, Part.all())) {
+      expected.put(tensor.name(), tensor.shape());
+      WeightFiles.Located found = weights.tensors().get(tensor.name());
+      if (found == null) {
+        missing.add(tensor.name());
+      } else if (!found.entry().shape().equals(tensor.shape()) || !found.entry().type().isFloat()) {
+        wrong.add(
+            String.format(
+                "%s is %s%s instead of %s",
+                tensor.name(), found.entry().type(), found.entry().shape(), tensor.shape()));
+      }
+    }
+    List<String> unexpected = new ArrayList<>();
+    for (String name : weights.tensors().keySet()) {
+      if (!expected.containsKey(name) && !isRedundant(name, config)) {
+        unexpected.add(name);
+      }
+    }
+    if (!missing.isEmpty() || !wrong.isEmpty() || !unexpected.isEmpty()) {
+      throw new MixedGpuException(
+          Fault.BAD_INPUT,
+          "The weights in "
+              + folder
+              + " do not fit its config of a "
+              + config.family().modelType()
+              + " model with "
+              + config.layers()
+              + " layers."
+              + list("Missing", missing)
+              + list("Of another shape or type", wrong)
+              + list("Unexpected", unexpected));
+    }
+  }
+
+  /** Tensors that older files hold although they follow from others. */
+  private static boolean isRedundant(String name, ModelConfig config) {
+    return name.endsWith(".self_attn.rotary_emb.inv_freq")
+        || (config.tied() && name.equals(ParameterNames.LM_HEAD));
+  }
+
+  private static String list(String what, List<String> names) {
+    if (names.isEmpty()) {
+      return "";
+    }
+    int shown = Math.min(NAMES_IN_MESSAGE, names.size());
+    String more = names.size() > shown ? " and " + (names.size() - shown) + " more" : "";
+    return " " + what + ": " + String.join(", ", names.subList(0, shown)) + more + ".";
+  }
+}

@@ -1,0 +1,82 @@
+package org.mixedgpu.nn.tokenizer;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import org.mixedgpu.base.Check;
+import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.MixedGpuException;
+import org.mixedgpu.io.FileStore;
+import org.mixedgpu.io.NewFile;
+import org.mixedgpu.io.RangeReader;
+
+/** The files of a tokenizer in a model folder. */
+final class TokenizerFiles {
+  static final String TOKENIZER = "tokenizer.json";
+  static final String CONFIG = "tokenizer_config.json";
+  private static final String SPECIAL = "special_tokens_map.json";
+  private static final String MODEL_CONFIG = "config.json";
+
+  /** The largest vocabularies have about 40 MB. */
+  private static final int MAX_BYTES = 1 << 28;
+
+  private TokenizerFiles() {}
+
+  static Tokenizer open(FileStore files, String folder) {
+    Map<String, String> texts = new LinkedHashMap<>();
+    for (String name : new String[] {TOKENIZER, CONFIG, SPECIAL}) {
+      String path = FileStore.in(folder, name);
+      if (files.exists(path)) {
+        texts.put(name, read(files, path));
+      }
+    }
+    if (texts.get(TOKENIZER).equals(ByteTokenizer.tokenizerJson())) {
+      return new ByteTokenizer();
+    }
+    String config = FileStore.in(folder, MODEL_CONFIG);
+    JsonNode model = files.exists(config) ? json(read(files, config), config) : null;
+    return HuggingFaceTokens.of(texts, model, FileStore.in(folder, TOKENIZER));
+  }
+
+  static JsonNode json(String text, String path) {
+    try {
+      return new ObjectMapper().readTree(text);
+    } catch (JsonProcessingException e) {
+      throw new MixedGpuException(
+          Fault.CORRUPT, path + " is not JSON: " + e.getOriginalMessage(), e);
+    }
+  }
+
+  static String read(FileStore files, String path) {
+    try (RangeReader reader = files.open(path)) {
+      Check.input(
+          reader.size() <= MAX_BYTES,
+          "%s has %d bytes; expected at most %d",
+          path,
+          reader.size(),
+          MAX_BYTES);
+      ByteBuffer bytes = ByteBuffer.allocate((int) reader.size());
+      reader.readFully(0, bytes);
+      return new String(bytes.array(), StandardCharsets.UTF_8);
+    }
+  }
+
+  /** Publishes each file; one with the same contents may be there already. */
+  static void save(FileStore files, String folder, Map<String, String> texts) {
+    texts.forEach(
+        (name, text) -> {
+          String path = FileStore.in(folder, name);
+          try (NewFile file = files.create(path)) {
+            file.write(ByteBuffer.wrap(text.getBytes(StandardCharsets.UTF_8)));
+            Check.input(
+                file.publish() || read(files, path).equals(text),
+                "%s holds another tokenizer's file; save to a new folder",
+                path);
+          }
+        });
+  }
+}
