@@ -68,8 +68,7 @@ record BundleIndex(
         size,
         MAX_INDEX_BYTES);
     int indexBytes = Math.toIntExact(size);
-    ByteBuffer out =
-        ByteBuffer.allocate(indexBytes + TRAILER_BYTES).order(ByteOrder.LITTLE_ENDIAN);
+    ByteBuffer out = ByteBuffer.allocate(indexBytes + TRAILER_BYTES).order(ByteOrder.LITTLE_ENDIAN);
     out.putLong(END_OF_STREAM).putInt(VERSION);
     out.put(root.toBytes()).putInt(chunkTokens).putInt(chunkBytes);
     out.putInt(headBytes).putInt(headCrc);

@@ -95,8 +95,7 @@ final class BundleWriter implements AutoCloseable {
                 null)));
   }
 
-  void append(
-      PrefixKey ofKey, PrefixKey ofParent, int[] ofTokens, Consumer<ByteBuffer> ofPayload) {
+  void append(PrefixKey ofKey, PrefixKey ofParent, int[] ofTokens, Consumer<ByteBuffer> ofPayload) {
     key.clear().writeBytes(ofKey.toBytes());
     parent.clear().writeBytes(ofParent.toBytes());
     tokens.clear();

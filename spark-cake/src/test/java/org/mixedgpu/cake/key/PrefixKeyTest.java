@@ -31,8 +31,7 @@ class PrefixKeyTest {
     chunk.put(rootKey).putInt(2).putInt(7).putInt(-9);
 
     assertThat(PrefixKey.root(layout).toBytes()).isEqualTo(rootKey);
-    assertThat(PrefixKey.chain(layout, new int[] {7, -9, 5})[0].toBytes())
-        .isEqualTo(sha256(chunk));
+    assertThat(PrefixKey.chain(layout, new int[] {7, -9, 5})[0].toBytes()).isEqualTo(sha256(chunk));
   }
 
   @Test

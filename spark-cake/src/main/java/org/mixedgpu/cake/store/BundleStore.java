@@ -1,0 +1,256 @@
+package org.mixedgpu.cake.store;
+
+import java.nio.ByteBuffer;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.UUID;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.locks.ReadWriteLock;
+import java.util.concurrent.locks.ReentrantReadWriteLock;
+import java.util.function.Consumer;
+import java.util.stream.Collectors;
+import java.util.zip.CRC32C;
+import org.mixedgpu.base.Check;
+import org.mixedgpu.base.MixedGpuException;
+import org.mixedgpu.cake.key.KvLayout;
+import org.mixedgpu.cake.key.PrefixKey;
+import org.mixedgpu.io.FileEntry;
+import org.mixedgpu.io.FileStore;
+import org.mixedgpu.io.RangeReader;
+
+/**
+ * Bundles in one folder, {@code CACHE/ROOT-NAME.kv.arrow} with the first 16 digits of the layout's
+ * root key, on any file system that the file store knows. There is no manifest: the bundles'
+ * indexes are the truth, and are read again only when a file is new. Memory: the indexes (about 100
+ * bytes and 4 per token for each chunk), and one chunk for each writer.
+ */
+public final class BundleStore implements KvStore {
+  static final String SUFFIX = ".kv.arrow";
+  private static final int ROOT_DIGITS = 16;
+
+  /** Handles to bundles stay open for the next chunk; beyond this many all are closed first. */
+  private static final int MAX_OPEN = 256;
+
+  private final FileStore files;
+  private final String cachePath;
+  private final String prefix;
+  private final KvLayout layout;
+  private final PrefixKey root;
+  private final long bundleBytes;
+  private final Map<FileEntry, Indexed> indexes = new ConcurrentHashMap<>();
+  private final Map<String, RangeReader> open = new ConcurrentHashMap<>();
+  private final ReadWriteLock openLock = new ReentrantReadWriteLock();
+
+  /**
+   * @param cachePath folder of the whole cache
+   * @param bundleBytes a bundle that reaches this size is published and the next begun
+   */
+  public BundleStore(FileStore files, String cachePath, KvLayout layout, long bundleBytes) {
+    Check.input(bundleBytes > 0, "bundleBytes must be positive; found %d", bundleBytes);
+    this.files = files;
+    this.layout = layout;
+    this.root = PrefixKey.root(layout);
+    this.cachePath = cachePath;
+    this.prefix = root.hex().substring(0, ROOT_DIGITS) + "-";
+    this.bundleBytes = bundleBytes;
+  }
+
+  @Override
+  public KvLayout layout() {
+    return layout;
+  }
+
+  /**
+   * Where two bundles have the same key their bytes are the same too, unless one is damaged: the
+   * newer wins, because it was written by somebody who could not use the older.
+   */
+  @Override
+  public CacheSnapshot snapshot() {
+    List<FileEntry> bundles =
+        files.list(cachePath).stream()
+            .filter(f -> f.name().startsWith(prefix) && f.name().endsWith(SUFFIX))
+            .sorted(
+                Comparator.comparingLong(FileEntry::modifiedMillis).thenComparing(FileEntry::name))
+            .collect(Collectors.toList());
+    indexes.keySet().retainAll(new HashSet<>(bundles));
+    bundles.parallelStream().forEach(f -> indexes.computeIfAbsent(f, this::index));
+    Map<PrefixKey, StoredChunk> chunks = new HashMap<>();
+    List<String> problems =
+        bundles.stream()
+            .map(f -> indexes.get(f).problem())
+            .filter(p -> p != null)
+            .collect(Collectors.toList());
+    for (FileEntry bundle : bundles) {
+      for (StoredChunk chunk : indexes.get(bundle).chunks()) {
+        chunks.put(chunk.key(), chunk);
+      }
+    }
+    return new CacheSnapshot(chunks, problems);
+  }
+
+  private record Indexed(List<StoredChunk> chunks, String problem) {}
+
+  private Indexed index(FileEntry bundle) {
+    try (RangeReader file = files.open(bundle.path())) {
+      BundleIndex index = BundleIndex.read(file);
+      Check.intact(
+          index.root().equals(root)
+              && index.chunkTokens() == layout.chunkTokens()
+              && index.chunkBytes() == layout.chunkBytes(),
+          "%s belongs to another layout (%s)",
+          bundle.path(),
+          index.description());
+      return new Indexed(index.chunks(), null);
+    } catch (RuntimeException e) {
+      return new Indexed(List.of(), reason(e));
+    }
+  }
+
+  @Override
+  public int bufferBytes() {
+    return BundleIndex.maxMessageBytes(layout.chunkTokens(), layout.chunkBytes());
+  }
+
+  @Override
+  public Load load(StoredChunk chunk, ByteBuffer into) {
+    try {
+      return read(chunk, into);
+    } catch (MixedGpuException e) {
+      // The handle may be the trouble (a replaced file, a dead node): the next load opens anew.
+      forget(chunk.bundle());
+      return switch (e.fault()) {
+        case MISSING -> Load.miss(Load.Outcome.MISSING, reason(e));
+        case CORRUPT -> Load.miss(Load.Outcome.DAMAGED, reason(e));
+        case BAD_INPUT, EXHAUSTED, UNKNOWN_OUTCOME, BUG ->
+            Load.miss(Load.Outcome.UNREADABLE, reason(e));
+      };
+    } catch (RuntimeException e) {
+      forget(chunk.bundle());
+      return Load.miss(Load.Outcome.UNREADABLE, reason(e));
+    }
+  }
+
+  private Load read(StoredChunk chunk, ByteBuffer into) {
+    Check.that(
+        into.capacity() >= bufferBytes() && chunk.length() <= bufferBytes(),
+        "A load of %d bytes got a buffer of %d",
+        chunk.length(),
+        into.capacity());
+    into.clear().limit(chunk.length());
+    openLock.readLock().lock();
+    try {
+      open.computeIfAbsent(chunk.bundle(), files::open).readFully(chunk.offset(), into);
+    } finally {
+      openLock.readLock().unlock();
+    }
+    if (open.size() > MAX_OPEN) {
+      close();
+    }
+    into.flip();
+    CRC32C crc = new CRC32C();
+    crc.update(into.duplicate());
+    Check.intact(
+        (int) crc.getValue() == chunk.crc(),
+        "%s: the checksum of the chunk at %d does not match",
+        chunk.bundle(),
+        chunk.offset());
+    return Load.of(into.slice(chunk.payloadOffset(), layout.chunkBytes()));
+  }
+
+  private void forget(String bundle) {
+    openLock.writeLock().lock();
+    try {
+      RangeReader reader = open.remove(bundle);
+      if (reader != null) {
+        reader.close();
+      }
+    } catch (RuntimeException e) {
+      // It already failed to read; that it fails to close as well changes nothing.
+    } finally {
+      openLock.writeLock().unlock();
+    }
+  }
+
+  @Override
+  public void close() {
+    openLock.writeLock().lock();
+    try {
+      open.values().forEach(RangeReader::close);
+      open.clear();
+    } finally {
+      openLock.writeLock().unlock();
+    }
+  }
+
+  @Override
+  public ChunkWriter writer() {
+    return new Writer();
+  }
+
+  private static String reason(RuntimeException e) {
+    return e.getMessage() == null ? e.toString() : e.getMessage();
+  }
+
+  private final class Writer implements ChunkWriter {
+    private final Set<PrefixKey> written = new HashSet<>();
+    private BundleWriter bundle;
+    private long finishedBytes;
+
+    @Override
+    public boolean append(
+        PrefixKey key, PrefixKey parent, int[] tokens, Consumer<ByteBuffer> payload) {
+      Check.that(
+          tokens.length == layout.chunkTokens()
+              && parent.child(tokens, 0, tokens.length).equals(key),
+          "Key %s is not that of its %d tokens after %s",
+          key,
+          tokens.length,
+          parent);
+      if (!written.add(key)) {
+        return false;
+      }
+      if (bundle == null) {
+        String path = FileStore.in(cachePath, prefix + UUID.randomUUID() + SUFFIX);
+        bundle = new BundleWriter(layout, files.create(path));
+      }
+      bundle.append(key, parent, tokens, payload);
+      if (bundle.bytes() >= bundleBytes) {
+        finish();
+      }
+      return true;
+    }
+
+    @Override
+    public long chunks() {
+      return written.size();
+    }
+
+    @Override
+    public long bytes() {
+      return finishedBytes + (bundle == null ? 0 : bundle.bytes());
+    }
+
+    @Override
+    public void finish() {
+      if (bundle != null) {
+        try (BundleWriter last = bundle) {
+          bundle = null;
+          Check.that(last.publish(), "A bundle's random name was taken");
+          finishedBytes += last.bytes();
+        }
+      }
+    }
+
+    @Override
+    public void close() {
+      if (bundle != null) {
+        bundle.close();
+        bundle = null;
+      }
+    }
+  }
+}

@@ -1,0 +1,116 @@
+package org.mixedgpu.cake.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.nio.channels.SeekableByteChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Map;
+import org.apache.arrow.memory.BufferAllocator;
+import org.apache.arrow.memory.RootAllocator;
+import org.apache.arrow.vector.FixedSizeBinaryVector;
+import org.apache.arrow.vector.VectorSchemaRoot;
+import org.apache.arrow.vector.ipc.ArrowFileReader;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.mixedgpu.cake.key.KvLayout;
+import org.mixedgpu.io.HadoopFileStore;
+
+class BundleStoreTest {
+  private final MemoryFiles files = new MemoryFiles();
+
+  private BundleStore store(long bundleBytes) {
+    return new BundleStore(files, "cache", TinyBundle.LAYOUT, bundleBytes);
+  }
+
+  @Test
+  void anotherModelFindsNothing() {
+    TinyBundle.write(store(1 << 20));
+    KvLayout other =
+        new KvLayout("f".repeat(64), 1, 1, 1, TinyBundle.LAYOUT.type(), "theta=10000", 2);
+    assertThat(new BundleStore(files, "cache", other, 1 << 20).snapshot().size()).isZero();
+  }
+
+  @Test
+  void aFullBundleIsPublishedAndTheNextBegun() {
+    BundleStore store = store(1);
+    try (ChunkWriter writer = store.writer()) {
+      assertThat(TinyBundle.append(writer, 1)).isTrue();
+      assertThat(files.contents).hasSize(1);
+      assertThat(TinyBundle.append(writer, 1)).isFalse();
+      assertThat(TinyBundle.append(writer, 0)).isTrue();
+      writer.finish();
+      assertThat(writer.chunks()).isEqualTo(2);
+    }
+    assertThat(files.contents).hasSize(2);
+    assertThat(store.snapshot().size()).isEqualTo(2);
+  }
+
+  @Test
+  void nothingIsVisibleBeforeFinish() {
+    try (ChunkWriter writer = store(1 << 20).writer()) {
+      TinyBundle.append(writer, 0);
+    }
+    assertThat(files.contents).isEmpty();
+  }
+
+  @Test
+  void indexesAreReadOnceUntilTheFileChanges() {
+    BundleStore store = store(1 << 20);
+    TinyBundle.write(store);
+    assertThat(store.snapshot().size()).isEqualTo(2);
+    int reads = files.reads.get();
+    assertThat(store.snapshot().size()).isEqualTo(2);
+    assertThat(files.reads.get()).isEqualTo(reads);
+    Map.Entry<String, byte[]> file = files.contents.entrySet().iterator().next();
+    files.contents.put(file.getKey(), new byte[file.getValue().length + 1]);
+    assertThat(store.snapshot().size()).isZero();
+    assertThat(store.snapshot().problems()).hasSize(1);
+  }
+
+  /** The hash proposes, the tokens decide. */
+  @Test
+  void aKeyWithOtherTokensIsNoHit() {
+    TinyBundle.write(store(1 << 20));
+    CacheSnapshot snapshot = store(1 << 20).snapshot();
+    int[] others = {11, 12, 21, 23};
+    StoredChunk[] found = snapshot.find(TinyBundle.LAYOUT, TinyBundle.KEYS, 2, others);
+    assertThat(found[0]).isNotNull();
+    assertThat(found[1]).isNull();
+  }
+
+  @Test
+  void arrowReadsABundleFromARealFile(@TempDir Path folder) throws Exception {
+    String cache = folder.toString();
+    BundleStore store =
+        new BundleStore(HadoopFileStore.ofDefaults(), cache, TinyBundle.LAYOUT, 1 << 20);
+    TinyBundle.write(store);
+    StoredChunk[] found =
+        store.snapshot().find(TinyBundle.LAYOUT, TinyBundle.KEYS, 2, TinyBundle.PROMPT);
+    assertThat(TinyBundle.bytes(store.load(found[1], TinyBundle.buffer(store)).payload()))
+        .isEqualTo(TinyBundle.payload(1));
+    store.close();
+
+    Path file;
+    try (java.util.stream.Stream<Path> all = Files.list(folder)) {
+      file = all.findFirst().orElseThrow();
+    }
+    try (SeekableByteChannel in = Files.newByteChannel(file);
+        BufferAllocator allocator = new RootAllocator(1 << 20);
+        ArrowFileReader reader = new ArrowFileReader(in, allocator)) {
+      VectorSchemaRoot row = reader.getVectorSchemaRoot();
+      for (int chunk = 1; chunk >= 0; chunk--) {
+        assertThat(reader.loadNextBatch()).isTrue();
+        assertThat(row.getRowCount()).isEqualTo(1);
+        assertThat(((FixedSizeBinaryVector) row.getVector("key")).get(0))
+            .isEqualTo(TinyBundle.KEYS[chunk].toBytes());
+        assertThat(row.getVector("tokens").getObject(0))
+            .hasToString(
+                "[" + TinyBundle.PROMPT[2 * chunk] + "," + TinyBundle.PROMPT[2 * chunk + 1] + "]");
+        assertThat(((FixedSizeBinaryVector) row.getVector("kv")).get(0))
+            .isEqualTo(TinyBundle.payload(chunk));
+      }
+      assertThat(reader.loadNextBatch()).isFalse();
+    }
+  }
+}
