@@ -1,6 +1,5 @@
 package org.mixedgpu.cake.plan;
 
-import java.io.Serializable;
 import java.util.Locale;
 
 /**
@@ -25,8 +24,7 @@ public record PlanSummary(
     long plannedTokens,
     double largestTaskCost,
     double meanTaskCost)
-    implements Serializable {
-  private static final long serialVersionUID = 1L;
+    {
 
   /** The share of all tokens that need not be computed when nothing is stored; at most this. */
   public double savingBound() {

@@ -1,11 +1,9 @@
 package org.mixedgpu.cake.plan;
 
-import java.io.Serializable;
 import org.mixedgpu.base.Check;
 
 /** Who computes what, in which order. Immutable. */
-public final class PrefillPlan implements Serializable {
-  private static final long serialVersionUID = 1L;
+public final class PrefillPlan {
 
   private final int tasks;
   private final int[] task;
@@ -34,8 +32,7 @@ public final class PrefillPlan implements Serializable {
    *     them if anybody does
    */
   public record Assignment(int task, int position, int sharedChunks, int firstOwned)
-      implements Serializable {
-    private static final long serialVersionUID = 1L;
+      {
   }
 
   public int tasks() {

@@ -1,6 +1,5 @@
 package org.mixedgpu.cake.plan;
 
-import java.io.Serializable;
 import org.mixedgpu.base.Check;
 
 /**
@@ -12,8 +11,7 @@ import org.mixedgpu.base.Check;
  * @param tokens all tokens of the prompt, the rest after the last whole chunk included; 0 for a row
  *     that nothing can be computed for
  */
-public record PromptFacts(long[] chunks, int tokens) implements Serializable {
-  private static final long serialVersionUID = 1L;
+public record PromptFacts(long[] chunks, int tokens) {
 
   public PromptFacts {
     Check.input(tokens >= 0, "A prompt has no negative number of tokens; found %d", tokens);
