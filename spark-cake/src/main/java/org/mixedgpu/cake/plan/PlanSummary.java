@@ -23,8 +23,7 @@ public record PlanSummary(
     long storedTokens,
     long plannedTokens,
     double largestTaskCost,
-    double meanTaskCost)
-    {
+    double meanTaskCost) {
 
   /** The share of all tokens that need not be computed when nothing is stored; at most this. */
   public double savingBound() {

@@ -31,9 +31,7 @@ public final class PrefillPlan {
    * @param firstOwned of the chunks from this one on, this prompt's task is the one that writes
    *     them if anybody does
    */
-  public record Assignment(int task, int position, int sharedChunks, int firstOwned)
-      {
-  }
+  public record Assignment(int task, int position, int sharedChunks, int firstOwned) {}
 
   public int tasks() {
     return tasks;
