@@ -33,6 +33,41 @@ public record Timeline(int attentionRanks, int ranks, List<Event> events) {
             .toList();
   }
 
+  private static final int PACKED = 7;
+
+  /** As integers, for sending; {@link #unpack} is the inverse. */
+  public long[] pack() {
+    long[] packed = new long[PACKED * events.size() + 2];
+    packed[0] = attentionRanks;
+    packed[1] = ranks;
+    int at = 2;
+    for (Event event : events) {
+      Task task = event.task();
+      packed[at++] = event.rank();
+      packed[at++] = task.kind().ordinal();
+      packed[at++] = task.layer();
+      packed[at++] = task.microBatch();
+      packed[at++] = task.direction().ordinal();
+      packed[at++] = event.startNanos();
+      packed[at++] = event.endNanos();
+    }
+    return packed;
+  }
+
+  public static Timeline unpack(long[] packed) {
+    List<Event> events = new ArrayList<>();
+    for (int at = 2; at < packed.length; at += PACKED) {
+      Task task =
+          new Task(
+              TaskKind.values()[(int) packed[at + 1]],
+              (int) packed[at + 2],
+              (int) packed[at + 3],
+              Direction.values()[(int) packed[at + 4]]);
+      events.add(new Event((int) packed[at], task, packed[at + 5], packed[at + 6]));
+    }
+    return new Timeline((int) packed[0], (int) packed[1], events);
+  }
+
   /** The parts that several ranks have recorded, as one. */
   public static Timeline merge(List<Timeline> parts) {
     List<Event> all = new ArrayList<>();

@@ -42,7 +42,7 @@ public final class ZebraSimulator {
         int of = rank;
         List<Task> tasks =
             schedule.tasks(plan.role(rank), lane).stream()
-                .filter(task -> takesPart(of, task))
+                .filter(task -> plan.takesPart(of, task))
                 .toList();
         queues.add(new Queue(rank, tasks));
       }
@@ -54,12 +54,6 @@ public final class ZebraSimulator {
     ZebraSimulator simulator = new ZebraSimulator(plan, times);
     simulator.run();
     return new Timeline(plan.attentionRanks(), plan.ranks(), simulator.events);
-  }
-
-  /** An expert rank has nothing to do for a layer of which it holds no expert. */
-  private boolean takesPart(int rank, Task task) {
-    return plan.role(rank) == Role.ATTENTION
-        || plan.placement().expertsOf(task.layer(), rank).length > 0;
   }
 
   private void run() {
@@ -90,7 +84,7 @@ public final class ZebraSimulator {
       long firstStart = Long.MAX_VALUE;
       long lastEnd = 0;
       for (int peer = 0; peer < plan.ranks(); peer++) {
-        if (plan.role(peer) != plan.role(queue.rank) && takesPart(peer, task)) {
+        if (plan.role(peer) != plan.role(queue.rank) && plan.takesPart(peer, task)) {
           Timeline.Event sent = done.get(peer).get(task);
           if (sent == null) {
             return false;

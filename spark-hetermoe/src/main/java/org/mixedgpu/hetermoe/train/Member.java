@@ -1,0 +1,157 @@
+package org.mixedgpu.hetermoe.train;
+
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.atomic.AtomicLong;
+import org.mixedgpu.backend.Event;
+import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.MixedGpuException;
+import org.mixedgpu.hetermoe.exchange.Channel;
+import org.mixedgpu.hetermoe.exchange.Exchange;
+import org.mixedgpu.hetermoe.plan.LaneKind;
+import org.mixedgpu.hetermoe.plan.Role;
+import org.mixedgpu.hetermoe.plan.Task;
+import org.mixedgpu.hetermoe.plan.ZebraSchedule;
+import org.mixedgpu.nn.Parameters;
+import org.mixedgpu.nn.Part;
+import org.mixedgpu.tensor.DType;
+import org.mixedgpu.tensor.Shape;
+import org.mixedgpu.tensor.Tensor;
+
+/**
+ * One side of the training of one rank: it puts the schedule's tasks on its lanes and knows how to
+ * do each. Owns parameters, gradients and activations.
+ */
+abstract class Member implements AutoCloseable {
+  final ZebraJob job;
+  final int rank;
+  final TrainingBackend backend;
+  final ZebraSchedule schedule;
+  final Parameters parameters;
+  final Parameters grads;
+  private final Exchange exchange;
+  private final MemberLanes lanes;
+  private final List<AutoCloseable> owned = new ArrayList<>();
+  private final AtomicLong bytesSent = new AtomicLong();
+  private long gradientBytesTaken;
+  private final List<Task> computeTasks;
+
+  Member(ZebraJob job, TrainingBackend backend, Exchange exchange, MemberLanes lanes, Part part) {
+    this.job = job;
+    this.rank = exchange.rank();
+    this.backend = backend;
+    this.exchange = exchange;
+    this.lanes = lanes;
+    this.schedule = job.plan().schedule();
+    Role role = job.plan().role(rank);
+    this.computeTasks =
+        schedule.tasks(role, LaneKind.COMPUTE).stream()
+            .filter(task -> job.plan().takesPart(rank, task))
+            .toList();
+    this.parameters = own(Parameters.allocate(backend, job.model(), part));
+    this.grads = own(Parameters.like(parameters));
+  }
+
+  /** Host work before a step's tasks: its tokens and what they are divided by. */
+  abstract void begin(long step);
+
+  /** Host work for the next step while this one's tasks run. */
+  abstract void prefetch(long step);
+
+  /** Does a task, on its lane. */
+  abstract void run(Task task);
+
+  /** The task on a sending lane that passes on what this compute task made, or null. */
+  abstract Task sends(Task compute);
+
+  /** The task that last uses the memory that this receiving task writes, or null. */
+  abstract Task frees(Task receive);
+
+  /** Makes gradients equal on all members that share parameters. */
+  abstract void reduceGradients();
+
+  /** Payload of {@link #reduceGradients} so far. */
+  abstract long gradientBytesSent();
+
+  /** Sum over this rank's targets, after a step. */
+  abstract double lossSum();
+
+  abstract double auxLoss();
+
+  /** The targets of the whole batch; 0 on expert ranks, which don't know. */
+  abstract long targets();
+
+  /**
+   * Queues all tasks of a step. Each task is queued after what it waits for, so that its event
+   * exists; within each lane this is the schedule's order.
+   */
+  final void submitStep() {
+    Map<Task, Event> ends = new HashMap<>();
+    for (Task compute : computeTasks) {
+      Task needs = schedule.dependency(compute);
+      boolean received = needs != null && needs.lane() != LaneKind.COMPUTE;
+      if (received) {
+        submit(ends, needs, frees(needs));
+      }
+      submit(ends, compute, received ? needs : null);
+      Task passedOn = sends(compute);
+      if (passedOn != null) {
+        submit(ends, passedOn, compute);
+      }
+    }
+  }
+
+  private void submit(Map<Task, Event> ends, Task task, Task after) {
+    if (after != null) {
+      lanes.await(task.lane(), ends.get(after));
+    }
+    ends.put(task, lanes.submit(task, () -> run(task)));
+  }
+
+  static MixedGpuException unexpected(Task task) {
+    return new MixedGpuException(Fault.BUG, "Task " + task + " is not one of this role");
+  }
+
+  final Channel channel(LaneKind lane) {
+    return exchange.channel(lane.label());
+  }
+
+  /** Sends on the task's lane. */
+  final void send(Task task, int peer, int[] header, Tensor rows) {
+    bytesSent.addAndGet(rows.bytes());
+    channel(task.lane()).send(peer, header, rows);
+  }
+
+  /** Payload since the last call. */
+  final long takeBytesSent() {
+    long gradients = gradientBytesSent() - gradientBytesTaken;
+    gradientBytesTaken += gradients;
+    return bytesSent.getAndSet(0) + gradients;
+  }
+
+  final Tensor rows(long rows) {
+    return own(backend.allocate(DType.F32, Shape.of(rows, job.model().hidden())));
+  }
+
+  final <T extends AutoCloseable> T own(T resource) {
+    owned.add(resource);
+    return resource;
+  }
+
+  @Override
+  public void close() {
+    for (int i = owned.size() - 1; i >= 0; i--) {
+      try {
+        owned.get(i).close();
+      } catch (RuntimeException e) {
+        throw e;
+      } catch (Exception e) {
+        throw new IllegalStateException(e);
+      }
+    }
+    owned.clear();
+  }
+}

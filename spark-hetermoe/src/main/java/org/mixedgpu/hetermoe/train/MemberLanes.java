@@ -1,0 +1,133 @@
+package org.mixedgpu.hetermoe.train;
+
+import java.util.ArrayList;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.atomic.AtomicReference;
+import org.mixedgpu.backend.Backend;
+import org.mixedgpu.backend.Event;
+import org.mixedgpu.backend.Lane;
+import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.MixedGpuException;
+import org.mixedgpu.hetermoe.exchange.Exchange;
+import org.mixedgpu.hetermoe.exchange.ExchangeAbortedException;
+import org.mixedgpu.hetermoe.plan.LaneKind;
+import org.mixedgpu.hetermoe.plan.Task;
+import org.mixedgpu.hetermoe.plan.Timeline;
+
+/**
+ * The three lanes of a member, what they were doing when, and the first failure. Whatever fails
+ * first aborts the exchange, so that neither this member's other lanes nor its peers keep waiting.
+ * Used by the member's main thread; {@link #fail} by any.
+ */
+final class MemberLanes implements AutoCloseable {
+  private final Exchange exchange;
+  private final Map<LaneKind, Lane> lanes = new EnumMap<>(LaneKind.class);
+  private final AtomicReference<MixedGpuException> first = new AtomicReference<>();
+  private final AtomicLong busyNanos = new AtomicLong();
+  private final List<Timeline.Event> events = new ArrayList<>();
+  private volatile boolean recording;
+  private volatile long origin;
+
+  MemberLanes(Backend backend, Exchange exchange, String member) {
+    this.exchange = exchange;
+    for (LaneKind kind : LaneKind.values()) {
+      lanes.put(kind, backend.lane(member + "-" + kind.label()));
+    }
+  }
+
+  /** Queues a task on its lane and returns the event of its end. */
+  Event submit(Task task, Runnable work) {
+    Lane lane = lanes.get(task.lane());
+    lane.submit(() -> run(task, work));
+    return lane.record();
+  }
+
+  void await(LaneKind lane, Event event) {
+    lanes.get(lane).await(event);
+  }
+
+  /** Does work of the compute lane in the calling thread. */
+  void run(Task task, Runnable work) {
+    long start = System.nanoTime();
+    try {
+      work.run();
+    } catch (Throwable e) {
+      // Errors too: peers must not wait for a member that has run out of memory.
+      fail(task.toString(), e);
+      throw e;
+    }
+    long end = System.nanoTime();
+    if (task.lane() == LaneKind.COMPUTE) {
+      busyNanos.addAndGet(end - start);
+    }
+    if (recording) {
+      synchronized (events) {
+        events.add(new Timeline.Event(exchange.rank(), task, start - origin, end - origin));
+      }
+    }
+  }
+
+  /** Notes the failure, if it is the first, and aborts the exchange. */
+  void fail(String where, Throwable failure) {
+    int rank = exchange.rank();
+    if (failure instanceof ExchangeAbortedException echo) {
+      first.compareAndSet(
+          null,
+          new MixedGpuException(
+              echo.fault(), "Rank " + rank + " stopped: " + echo.reason(), failure));
+      return;
+    }
+    String message = "rank " + rank + " failed in " + where + ": " + describe(failure);
+    Fault fault = failure instanceof MixedGpuException e ? e.fault() : Fault.BUG;
+    if (first.compareAndSet(
+        null, new MixedGpuException(fault, "Training " + message, failure))) {
+      exchange.abort(message);
+    }
+  }
+
+  private static String describe(Throwable failure) {
+    return failure instanceof MixedGpuException ? failure.getMessage() : failure.toString();
+  }
+
+  /** The first failure; what the caller caught if there is none. */
+  RuntimeException firstFailure(Throwable caught) {
+    fail("its step", caught);
+    return first.get();
+  }
+
+  void synchronize() {
+    lanes.values().forEach(Lane::synchronize);
+  }
+
+  /** Time in which the compute lane had work since the last call. */
+  long takeBusyNanos() {
+    return busyNanos.getAndSet(0);
+  }
+
+  /** From now on tasks are noted, with times counted from now. */
+  void startRecording() {
+    origin = System.nanoTime();
+    recording = true;
+  }
+
+  List<Timeline.Event> recorded() {
+    synchronized (events) {
+      return List.copyOf(events);
+    }
+  }
+
+  /** Ends the threads of the lanes, also after a failure; the failure is known already. */
+  @Override
+  public void close() {
+    for (Lane lane : lanes.values()) {
+      try {
+        lane.close();
+      } catch (RuntimeException e) {
+        fail("closing lane " + lane.name(), e);
+      }
+    }
+  }
+}

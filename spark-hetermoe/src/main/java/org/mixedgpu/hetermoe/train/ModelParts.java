@@ -1,0 +1,31 @@
+package org.mixedgpu.hetermoe.train;
+
+import org.mixedgpu.nn.Parameters;
+
+/** Where a run's weights come from and go to, part by part: each rank reads and writes its own. */
+public interface ModelParts {
+  /** Fills the parameters of this rank before the first step. */
+  void load(Parameters part);
+
+  /** Writes the parameters of a rank after the last step; not yet visible to readers. */
+  void save(int rank, Parameters part);
+
+  /** Makes the whole visible; rank 0 calls it when all ranks have saved. */
+  void publish();
+
+  /** Random initial weights, the same for every partition; the result is not kept. */
+  static ModelParts random(long seed) {
+    return new ModelParts() {
+      @Override
+      public void load(Parameters part) {
+        part.initialize(seed);
+      }
+
+      @Override
+      public void save(int rank, Parameters part) {}
+
+      @Override
+      public void publish() {}
+    };
+  }
+}
