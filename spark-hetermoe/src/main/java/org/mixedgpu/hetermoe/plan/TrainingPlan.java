@@ -74,8 +74,7 @@ public record TrainingPlan(
 
   /** Whether a rank does a task of its role; an expert rank skips layers it has no experts of. */
   public boolean takesPart(int rank, Task task) {
-    return role(rank) == Role.ATTENTION
-        || placement.expertsOf(task.layer(), rank).length > 0;
+    return role(rank) == Role.ATTENTION || placement.expertsOf(task.layer(), rank).length > 0;
   }
 
   /** Slices of a step; slice {@code microBatch · M + rank} is a rank's part of a micro-batch. */

@@ -95,7 +95,11 @@ final class AttentionMember extends Member {
       int count = plan.sequences(rank, j);
       next[j] = batches.sequences(step, plan.firstSequence(rank, j), count);
       Check.input(
-          next[j].length == count, "Step %d needs %d sequences; found %d", step, count, next[j].length);
+          next[j].length == count,
+          "Step %d needs %d sequences; found %d",
+          step,
+          count,
+          next[j].length);
       for (int[] sequence : next[j]) {
         Check.input(
             sequence.length == plan.sequenceTokens(),

@@ -48,8 +48,7 @@ final class AttentionSlice implements AutoCloseable {
   private final ByteBuffer offsetsOnHost;
   private final List<AutoCloseable> owned = new ArrayList<>();
 
-  AttentionSlice(
-      TrainingBackend backend, ZebraJob job, AttentionSide[] sides, int sequences) {
+  AttentionSlice(TrainingBackend backend, ZebraJob job, AttentionSide[] sides, int sequences) {
     this.backend = backend;
     this.model = job.model();
     int sequence = job.plan().sequenceTokens();

@@ -65,8 +65,7 @@ final class ExpertActivations implements AutoCloseable {
     this.hostInverse = new int[worst];
     this.hostOffsets = new int[side.experts() + 1];
     int words = Math.max(worst, hostOffsets.length);
-    this.host =
-        ByteBuffer.allocateDirect(words * Integer.BYTES).order(ByteOrder.LITTLE_ENDIAN);
+    this.host = ByteBuffer.allocateDirect(words * Integer.BYTES).order(ByteOrder.LITTLE_ENDIAN);
     this.index = backend.allocate(DType.I32, Shape.of(worst));
     this.inverse = backend.allocate(DType.I32, Shape.of(worst));
     this.offsets = backend.allocate(DType.I32, Shape.of(hostOffsets.length));
@@ -86,8 +85,7 @@ final class ExpertActivations implements AutoCloseable {
       counts[source][firstExpert + e] = ofExperts[e];
       sum += ofExperts[e];
     }
-    Check.that(
-        sum == found, "Attention rank %d announced %d rows and sent %d", source, sum, found);
+    Check.that(sum == found, "Attention rank %d announced %d rows and sent %d", source, sum, found);
   }
 
   /** Works out both orders once all counts are there; on the host, in the receiving lane. */

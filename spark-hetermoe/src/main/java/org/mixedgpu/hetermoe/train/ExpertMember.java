@@ -17,8 +17,8 @@ import org.mixedgpu.nn.Workspace;
 import org.mixedgpu.tensor.Tensor;
 
 /**
- * A rank with experts only. It sees the tokens of all attention ranks, so its gradients are those of
- * the whole batch and need no sum with others.
+ * A rank with experts only. It sees the tokens of all attention ranks, so its gradients are those
+ * of the whole batch and need no sum with others.
  *
  * <p>Receive buffers are allocated up front, one per micro-batch, for the case that every choice
  * that could fall on this rank does.
@@ -48,14 +48,8 @@ final class ExpertMember extends Member {
     sources = plan.attentionRanks();
     int layers = job.model().layers();
     runs =
-        IntStream.range(0, layers)
-            .mapToObj(layer -> plan.placement().runs(layer, rank))
-            .toList();
-    held =
-        IntStream.range(0, layers)
-            .filter(layer -> !runs.get(layer).isEmpty())
-            .boxed()
-            .toList();
+        IntStream.range(0, layers).mapToObj(layer -> plan.placement().runs(layer, rank)).toList();
+    held = IntStream.range(0, layers).filter(layer -> !runs.get(layer).isEmpty()).boxed().toList();
     Workspace workspace = own(new Workspace(backend));
     activations = new ExpertActivations[layers][plan.microBatches()];
     int[] most = new int[plan.microBatches()];

@@ -82,8 +82,7 @@ final class MemberLanes implements AutoCloseable {
     }
     String message = "rank " + rank + " failed in " + where + ": " + describe(failure);
     Fault fault = failure instanceof MixedGpuException e ? e.fault() : Fault.BUG;
-    if (first.compareAndSet(
-        null, new MixedGpuException(fault, "Training " + message, failure))) {
+    if (first.compareAndSet(null, new MixedGpuException(fault, "Training " + message, failure))) {
       exchange.abort(message);
     }
   }

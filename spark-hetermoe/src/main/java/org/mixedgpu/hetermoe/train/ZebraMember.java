@@ -148,7 +148,10 @@ public final class ZebraMember {
       backend.synchronize();
     }
 
-    /** Squared norm, loss, aux loss, bytes, then of rank 0 targets and time, then each rank's busy time. */
+    /**
+     * Squared norm, loss, aux loss, bytes, then of rank 0 targets and time, then each rank's busy
+     * time.
+     */
     private double[] contribution() {
       double[] values = new double[6 + ranks];
       boolean replica = rank > 0 && rank < job.plan().attentionRanks();
