@@ -1,0 +1,164 @@
+package org.mixedgpu.hetermoe.train;
+
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.TreeMap;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import org.mixedgpu.backend.Backends;
+import org.mixedgpu.backend.CpuOptions;
+import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
+import org.mixedgpu.hetermoe.exchange.InProcessExchange;
+import org.mixedgpu.nn.Parameters;
+import org.mixedgpu.tensor.Tensor;
+
+/** Runs all ranks of a job as threads of this process. */
+final class ZebraGang {
+  static final long SEED = 11;
+  static final ExchangeLimits LIMITS = new ExchangeLimits(1 << 20, Duration.ofSeconds(30));
+
+  /** What one rank ended with: a report and its weights, or a failure. */
+  record Outcome(MemberReport report, Map<String, float[]> weights, Throwable failure) {}
+
+  /** Replaces parts of a rank, to make it fail. */
+  interface Fault {
+    default TrainingBackend backend(int rank, TrainingBackend backend) {
+      return backend;
+    }
+
+    default void beforeStep(int rank, long step, InProcessExchange exchange) {}
+  }
+
+  static final Fault NO_FAULT = new Fault() {};
+
+  private ZebraGang() {}
+
+  /** Random tokens that repeat a little, so that there is something to learn. */
+  static BatchSource tokens(int sequence) {
+    return (step, first, count) -> {
+      int[][] sequences = new int[count][sequence];
+      for (int s = 0; s < count; s++) {
+        Random random = new Random(1000 * step + first + s);
+        int phase = random.nextInt(ZebraModels.VOCAB);
+        for (int t = 0; t < sequence; t++) {
+          sequences[s][t] =
+              random.nextInt(4) == 0
+                  ? random.nextInt(ZebraModels.VOCAB)
+                  : (phase + 3 * t) % ZebraModels.VOCAB;
+        }
+      }
+      return sequences;
+    };
+  }
+
+  static List<Outcome> run(ZebraJob job, BatchSource batches, Fault fault) throws Exception {
+    int ranks = job.plan().ranks();
+    List<TrainingBackend> backends = new ArrayList<>();
+    for (int rank = 0; rank < ranks; rank++) {
+      backends.add(fault.backend(rank, Backends.cpu(new CpuOptions(1, Long.MAX_VALUE))));
+    }
+    List<InProcessExchange> exchanges = InProcessExchange.group(backends, LIMITS);
+    ExecutorService threads = Executors.newFixedThreadPool(ranks);
+    try {
+      List<Future<Outcome>> running = new ArrayList<>();
+      for (int rank = 0; rank < ranks; rank++) {
+        int of = rank;
+        running.add(
+            threads.submit(
+                () -> member(job, of, backends.get(of), exchanges.get(of), batches, fault)));
+      }
+      List<Outcome> outcomes = new ArrayList<>();
+      for (Future<Outcome> each : running) {
+        outcomes.add(outcome(each));
+      }
+      return outcomes;
+    } finally {
+      threads.shutdownNow();
+      exchanges.forEach(InProcessExchange::close);
+      for (TrainingBackend backend : backends) {
+        // Throws if a member has left a tensor open.
+        backend.close();
+      }
+    }
+  }
+
+  private static Outcome outcome(Future<Outcome> each) throws Exception {
+    try {
+      return each.get(60, TimeUnit.SECONDS);
+    } catch (ExecutionException e) {
+      return new Outcome(null, Map.of(), e.getCause());
+    }
+  }
+
+  private static Outcome member(
+      ZebraJob job,
+      int rank,
+      TrainingBackend backend,
+      InProcessExchange exchange,
+      BatchSource batches,
+      Fault fault) {
+    Map<String, float[]> weights = new TreeMap<>();
+    ModelParts parts =
+        new ModelParts() {
+          @Override
+          public void load(Parameters part) {
+            part.initialize(SEED);
+            fault.beforeStep(rank, 1, exchange);
+          }
+
+          @Override
+          public void save(int of, Parameters part) {
+            weights.putAll(snapshot(backend, part));
+          }
+
+          @Override
+          public void publish() {}
+        };
+    ZebraMember member =
+        new ZebraMember(
+            job,
+            backend,
+            exchange,
+            batches,
+            parts,
+            report -> fault.beforeStep(rank, report.step() + 1, exchange));
+    return new Outcome(member.run(), weights, null);
+  }
+
+  /** The weights by name; experts each under their own. */
+  static Map<String, float[]> snapshot(TrainingBackend backend, Parameters part) {
+    Map<String, float[]> weights = new TreeMap<>();
+    for (Parameters.Entry entry : part.entries()) {
+      Tensor tensor = entry.tensor();
+      if (!entry.name().contains(".mlp.experts.")) {
+        weights.put(entry.name(), read(backend, tensor));
+        continue;
+      }
+      int layer = Integer.parseInt(entry.name().split("\\.")[2]);
+      int[] ids = part.part().experts(part.config(), layer);
+      for (int i = 0; i < ids.length; i++) {
+        weights.put(entry.name() + "[" + ids[i] + "]", read(backend, tensor.rows(i, 1)));
+      }
+    }
+    return weights;
+  }
+
+  private static float[] read(TrainingBackend backend, Tensor tensor) {
+    ByteBuffer bytes =
+        ByteBuffer.allocateDirect((int) tensor.bytes()).order(ByteOrder.LITTLE_ENDIAN);
+    backend.read(bytes, tensor);
+    float[] values = new float[(int) tensor.shape().elements()];
+    bytes.clear();
+    bytes.asFloatBuffer().get(values);
+    return values;
+  }
+}
