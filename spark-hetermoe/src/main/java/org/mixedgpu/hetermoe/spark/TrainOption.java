@@ -43,7 +43,12 @@ public record TrainOption<T>(ConfEntry<T> entry, String example) {
 
   /** A real number from {@code least} to below {@code below}. */
   static TrainOption<Double> real(
-      String name, String unit, double byDefault, double least, double below, String example,
+      String name,
+      String unit,
+      double byDefault,
+      double least,
+      double below,
+      String example,
       String doc) {
     String rule =
         below == Double.POSITIVE_INFINITY
