@@ -108,4 +108,12 @@ public record ModelConfig(
     Check.that(moe.isPresent(), "A dense %s model has no experts", family);
     return moe.get();
   }
+
+  /** The same model with other MoE facts. */
+  public ModelConfig withMoe(MoeConfig other) {
+    return new ModelConfig(
+        family, vocab, hidden, layers, heads, kvHeads, headDim, intermediate, rmsEps, rope, qkvBias,
+        outBias, mlpBias, qkNorm, slidingWindow, tied, Optional.of(other), initializerRange,
+        maxPositions, bosId, eosIds);
+  }
 }

@@ -45,4 +45,10 @@ public record MoeConfig(
   public int sparseLayers() {
     return (int) sparse.stream().filter(s -> s).count();
   }
+
+  /** The same experts with other factors on the auxiliary losses. */
+  public MoeConfig withCoefficients(float aux, float z) {
+    return new MoeConfig(
+        experts, topK, renormalise, intermediate, sharedIntermediate, sparse, aux, z);
+  }
 }

@@ -39,6 +39,16 @@ public final class HeterMoeConf {
           "CPU threads per member; 0 means spark.task.cpus, so that tasks of one host don't fight"
               + " for cores.");
 
+  public static final ConfEntry<Long> TENSOR_MEMORY =
+      ConfEntry.number(
+          PREFIX + "tensorMemoryMib",
+          "MiB",
+          0,
+          0,
+          1 << 30,
+          "Most host memory of a member's tensors, outside the JVM's heap; 0 means no limit but the"
+              + " machine's. Leave room for it in spark.executor.memoryOverhead.");
+
   public static final ConfEntry<String> GPU_CATALOGUE =
       ConfEntry.text(
           PREFIX + "gpuCatalogue",
@@ -46,7 +56,7 @@ public final class HeterMoeConf {
           "Path of a GPU catalogue in the format of conf/gpus.json; empty means the built-in one.");
 
   public static final ConfSection ALL =
-      new ConfSection(PREFIX, List.of(BACKEND, THREADS, GPU_CATALOGUE));
+      new ConfSection(PREFIX, List.of(BACKEND, THREADS, TENSOR_MEMORY, GPU_CATALOGUE));
 
   private HeterMoeConf() {}
 

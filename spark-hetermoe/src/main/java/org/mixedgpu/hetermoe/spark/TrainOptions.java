@@ -59,7 +59,7 @@ public final class TrainOptions {
           1,
           1 << 20,
           "64",
-          "Sequences per step over all attention members; a multiple of attentionExecutors times"
+          "Sequences per step over all attention members; at least attentionExecutors times"
               + " microBatches.");
   public static final TrainOption<Long> MICRO_BATCHES =
       number(

@@ -76,7 +76,7 @@ public record CorpusWriter(
       ShardWriter writer = new ShardWriter(file);
       while (rows.hasNext()) {
         count++;
-        RowTokens.Result result = reader.of(rows.next(), 0);
+        RowTokens.Result result = reader.of(rows.next().get(0));
         if (!result.problem().isEmpty()) {
           problems.merge(result.problem(), 1L, Long::sum);
           continue;

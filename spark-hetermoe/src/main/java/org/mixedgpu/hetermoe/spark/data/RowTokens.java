@@ -3,7 +3,6 @@ package org.mixedgpu.hetermoe.spark.data;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.Function;
-import org.apache.spark.sql.Row;
 import scala.jdk.javaapi.CollectionConverters;
 
 /**
@@ -33,12 +32,11 @@ public final class RowTokens {
     this.vocabulary = vocabulary;
   }
 
-  /** Of a cell that holds text or an array of int. */
-  public Result of(Row row, int column) {
-    if (row.isNullAt(column)) {
+  /** Of a column's value that holds text or an array of int. */
+  public Result of(Object cell) {
+    if (cell == null) {
       return Result.bad("null");
     }
-    Object cell = row.get(column);
     int[] ids;
     if (cell instanceof String text) {
       if (text.isBlank()) {

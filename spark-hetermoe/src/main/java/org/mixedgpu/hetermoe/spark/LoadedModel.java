@@ -1,0 +1,69 @@
+package org.mixedgpu.hetermoe.spark;
+
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.ToDoubleFunction;
+import org.mixedgpu.backend.Backend;
+import org.mixedgpu.nn.DecoderModel;
+import org.mixedgpu.nn.Parameters;
+import org.mixedgpu.nn.Part;
+import org.mixedgpu.nn.checkpoint.Checkpoint;
+
+/**
+ * The model that this JVM scores rows with, kept from one task to the next: loading it costs more
+ * than most partitions. One at a time; asking for another closes the first. Tasks take turns.
+ */
+final class LoadedModel implements AutoCloseable {
+  private static final ReentrantLock TURN = new ReentrantLock();
+  private static LoadedModel current;
+
+  private final String folder;
+  private final Deployment deployment;
+  private final Backend backend;
+  private final Parameters parameters;
+  private final DecoderModel model;
+
+  private LoadedModel(String folder, Deployment deployment) {
+    this.folder = folder;
+    this.deployment = deployment;
+    backend = deployment.open();
+    Parameters loaded = null;
+    try {
+      loaded = Checkpoint.load(deployment.store(), folder, backend, Part.all());
+      model = DecoderModel.open(backend, loaded.config(), loaded, loaded.config().maxPositions());
+    } catch (RuntimeException e) {
+      if (loaded != null) {
+        loaded.close();
+      }
+      backend.close();
+      throw e;
+    }
+    parameters = loaded;
+  }
+
+  /** Computes with the scorer of this folder's model, after every other user of this JVM's. */
+  static double with(String folder, Deployment deployment, ToDoubleFunction<Scorer> action) {
+    TURN.lock();
+    try {
+      // Threads may differ between applications of one test JVM, never between tasks of one.
+      if (current == null
+          || !current.folder.equals(folder)
+          || current.deployment.threads() != deployment.threads()) {
+        if (current != null) {
+          current.close();
+          current = null;
+        }
+        current = new LoadedModel(folder, deployment);
+      }
+      return action.applyAsDouble(new Scorer(current.backend, current.model));
+    } finally {
+      TURN.unlock();
+    }
+  }
+
+  @Override
+  public void close() {
+    model.close();
+    parameters.close();
+    backend.close();
+  }
+}

@@ -1,0 +1,71 @@
+package org.mixedgpu.hetermoe.spark;
+
+import org.apache.spark.network.util.JavaUtils;
+import org.mixedgpu.base.Check;
+import org.mixedgpu.hetermoe.train.LearningRate;
+import org.mixedgpu.hetermoe.train.OptimizerConfig;
+import org.mixedgpu.nn.AuxLoss;
+import org.mixedgpu.nn.ModelConfig;
+import org.mixedgpu.nn.MoeConfig;
+
+/** From the options of a run to the records of the layers below. Pure functions. */
+final class RunFacts {
+  private RunFacts() {}
+
+  static OptimizerConfig optimizer(HeterMoeParams p) {
+    double peak = p.value(TrainOptions.LEARNING_RATE);
+    long warmup = p.value(TrainOptions.WARMUP_STEPS);
+    long steps = p.value(TrainOptions.STEPS);
+    Check.input(
+        warmup < steps, "warmupSteps is %d and steps %d; warm up for fewer steps", warmup, steps);
+    LearningRate rate =
+        p.value(TrainOptions.SCHEDULE).equals("constant")
+            ? new LearningRate(peak, warmup, 0, 1)
+            : LearningRate.cosine(peak, warmup, steps, 0);
+    return new OptimizerConfig(
+        rate,
+        p.value(TrainOptions.BETA1).floatValue(),
+        p.value(TrainOptions.BETA2).floatValue(),
+        p.value(TrainOptions.EPSILON).floatValue(),
+        p.value(TrainOptions.WEIGHT_DECAY).floatValue(),
+        p.value(TrainOptions.CLIP_NORM));
+  }
+
+  static AuxLoss.Kind auxLoss(HeterMoeParams p) {
+    return p.value(TrainOptions.AUX_LOSS).equals("megatron")
+        ? AuxLoss.Kind.PER_LAYER
+        : AuxLoss.Kind.HUGGING_FACE;
+  }
+
+  /** The model's own configuration with the loss factors of this run, checked against it. */
+  static ModelConfig model(HeterMoeParams p, ModelConfig config) {
+    Check.input(
+        config.moe().isPresent(),
+        "A %s model has no experts to put on other GPUs; HeterMoe trains mixtures of experts",
+        config.family());
+    long length = p.value(TrainOptions.SEQUENCE_LENGTH);
+    Check.input(
+        length <= config.maxPositions(),
+        "sequenceLength is %d and the model takes at most %d positions",
+        length,
+        config.maxPositions());
+    long members = p.value(TrainOptions.EXPERT_EXECUTORS);
+    MoeConfig moe = config.requireMoe();
+    Check.input(
+        members <= moe.experts(),
+        "expertExecutors is %d and the model has %d experts per layer; use fewer",
+        members,
+        moe.experts());
+    String aux = p.value(TrainOptions.AUX_COEFFICIENT);
+    String z = p.value(TrainOptions.Z_COEFFICIENT);
+    return config.withMoe(
+        moe.withCoefficients(
+            aux.isEmpty() ? moe.auxCoefficient() : Float.parseFloat(aux),
+            z.isEmpty() ? moe.zCoefficient() : Float.parseFloat(z)));
+  }
+
+  /** A MiB count from Spark's notation of sizes, such as {@code 2g}; plain numbers are MiB. */
+  static long mib(String size) {
+    return JavaUtils.byteStringAsMb(size.strip());
+  }
+}

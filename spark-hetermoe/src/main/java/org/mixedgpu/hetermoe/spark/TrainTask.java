@@ -1,0 +1,122 @@
+package org.mixedgpu.hetermoe.spark;
+
+import java.io.Serializable;
+import java.util.ArrayList;
+import java.util.List;
+import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.hetermoe.exchange.Exchange;
+import org.mixedgpu.hetermoe.plan.TrainingPlan;
+import org.mixedgpu.hetermoe.spark.data.CorpusBatches;
+import org.mixedgpu.hetermoe.spark.data.TokenCorpus;
+import org.mixedgpu.hetermoe.spark.gang.MemberContext;
+import org.mixedgpu.hetermoe.spark.gang.MemberTask;
+import org.mixedgpu.hetermoe.train.MemberReport;
+import org.mixedgpu.hetermoe.train.ModelParts;
+import org.mixedgpu.hetermoe.train.OptimizerConfig;
+import org.mixedgpu.hetermoe.train.ZebraJob;
+import org.mixedgpu.hetermoe.train.ZebraMember;
+import org.mixedgpu.nn.AuxLoss;
+import org.mixedgpu.nn.ModelConfig;
+import org.mixedgpu.nn.Parameters;
+import org.mixedgpu.nn.checkpoint.Checkpoint;
+import org.mixedgpu.nn.checkpoint.ModelConfigs;
+import org.mixedgpu.nn.checkpoint.SaveOptions;
+import org.mixedgpu.nn.checkpoint.SavedShard;
+
+/**
+ * What one member of a training gang does: it opens its device, joins the others, trains, and
+ * writes the weights it owns.
+ *
+ * @param model config.json of the model, its factors on auxiliary losses replaced by the next two
+ * @param weights folder to continue from; empty for new weights from the seed
+ * @param output folder that the members write their shards to
+ */
+record TrainTask(
+    Deployment deployment,
+    Emulation emulation,
+    ModelSource model,
+    float auxCoefficient,
+    float zCoefficient,
+    AuxLoss.Kind auxKind,
+    OptimizerConfig optimizer,
+    TokenCorpus corpus,
+    int microBatches,
+    int batchSize,
+    long steps,
+    long seed,
+    String output)
+    implements MemberTask<TrainTask.Outcome> {
+
+  /**
+   * @param shards what this member wrote: one, or none where another member has the same weights
+   */
+  record Outcome(MemberReport report, List<SavedShard> shards) implements Serializable {}
+
+  @Override
+  public Outcome run(MemberContext member) {
+    ModelConfig parsed = ModelConfigs.parse(model.json(), model.name());
+    ModelConfig config =
+        parsed.withMoe(parsed.requireMoe().withCoefficients(auxCoefficient, zCoefficient));
+    TrainingPlan plan =
+        TrainingPlan.even(
+            ZebraJob.expertsByLayer(config),
+            member.attentionMembers(),
+            member.expertMembers(),
+            microBatches,
+            batchSize,
+            corpus.sequenceLength());
+    ZebraJob job = new ZebraJob(config, plan, optimizer, auxKind, steps, true);
+    // In the order in which they may be closed: whoever holds tensors before their backend.
+    try (TrainingBackend backend = emulation.slowed(deployment.open(), member);
+        Exchange exchange = member.exchange(backend);
+        CorpusBatches batches =
+            new CorpusBatches(deployment.store(), corpus, batchSize, seed)) {
+      Weights weights = new Weights(backend, member);
+      MemberReport report =
+          new ZebraMember(job, backend, exchange, batches, weights, step -> {
+                if (member.rank() == 0) {
+                  member.report(step);
+                }
+              })
+              .run();
+      return new Outcome(report, weights.saved);
+    }
+  }
+
+  /** Each member reads and writes its own part of a Hugging Face folder. */
+  private final class Weights implements ModelParts {
+    private final TrainingBackend backend;
+    private final MemberContext member;
+    private final List<SavedShard> saved = new ArrayList<>();
+
+    Weights(TrainingBackend backend, MemberContext member) {
+      this.backend = backend;
+      this.member = member;
+    }
+
+    @Override
+    public void load(Parameters part) {
+      if (model.weights().isEmpty()) {
+        part.initialize(seed);
+      } else {
+        Checkpoint.read(deployment.store(), model.weights(), backend, part);
+      }
+    }
+
+    @Override
+    public void save(int rank, Parameters part) {
+      if (rank > 0 && rank < member.attentionMembers()) {
+        return; // rank 0 has the same weights
+      }
+      int shard = rank == 0 ? 0 : rank - member.attentionMembers() + 1;
+      int shards = 1 + member.expertMembers();
+      saved.add(
+          Checkpoint.saveShard(
+              deployment.store(), output, backend, part, shard, shards, SaveOptions.defaults()));
+    }
+
+    /** The driver does, which knows all shards. */
+    @Override
+    public void publish() {}
+  }
+}
