@@ -112,8 +112,26 @@ public record ModelConfig(
   /** The same model with other MoE facts. */
   public ModelConfig withMoe(MoeConfig other) {
     return new ModelConfig(
-        family, vocab, hidden, layers, heads, kvHeads, headDim, intermediate, rmsEps, rope, qkvBias,
-        outBias, mlpBias, qkNorm, slidingWindow, tied, Optional.of(other), initializerRange,
-        maxPositions, bosId, eosIds);
+        family,
+        vocab,
+        hidden,
+        layers,
+        heads,
+        kvHeads,
+        headDim,
+        intermediate,
+        rmsEps,
+        rope,
+        qkvBias,
+        outBias,
+        mlpBias,
+        qkNorm,
+        slidingWindow,
+        tied,
+        Optional.of(other),
+        initializerRange,
+        maxPositions,
+        bosId,
+        eosIds);
   }
 }

@@ -6,7 +6,9 @@ import org.apache.spark.SparkConf;
 import org.mixedgpu.io.HadoopFileStore;
 import scala.Tuple2;
 
-/** The file systems of a Spark application: {@code spark.hadoop.*} over what is on the class path. */
+/**
+ * The file systems of a Spark application: {@code spark.hadoop.*} over what is on the class path.
+ */
 final class HadoopSettings {
   private HadoopSettings() {}
 

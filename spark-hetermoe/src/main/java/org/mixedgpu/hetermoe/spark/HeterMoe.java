@@ -11,7 +11,6 @@ import org.apache.spark.ml.util.DefaultParamsWritable;
 import org.apache.spark.ml.util.Identifiable;
 import org.apache.spark.ml.util.MLReader;
 import org.apache.spark.sql.Dataset;
-import org.apache.spark.sql.Row;
 import org.apache.spark.sql.SparkSession;
 import org.apache.spark.sql.types.StructType;
 import org.mixedgpu.base.Check;
@@ -54,8 +53,7 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
     transformSchema(dataset.schema(), true /* log */);
     SparkSession spark = dataset.sparkSession();
     SparkConf conf = spark.sparkContext().getConf();
-    int members =
-        count(TrainOptions.ATTENTION_EXECUTORS) + count(TrainOptions.EXPERT_EXECUTORS);
+    int members = count(TrainOptions.ATTENTION_EXECUTORS) + count(TrainOptions.EXPERT_EXECUTORS);
     Deployment deployment = Deployment.of(conf, Deployment.isLocal(conf) ? members : 1);
     FileStore store = deployment.store();
     String workDir = value(TrainOptions.WORK_DIR);
@@ -158,8 +156,7 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
             config.vocab(),
             end,
             count(TrainOptions.SEQUENCE_LENGTH));
-    return writer.write(
-        dataset.toDF(), tokens.isEmpty() ? value(TrainOptions.TEXT_COL) : tokens);
+    return writer.write(dataset.toDF(), tokens.isEmpty() ? value(TrainOptions.TEXT_COL) : tokens);
   }
 
   private GangSpec gang(SparkConf conf, TrainLog log) {
@@ -205,8 +202,7 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
 
   @Override
   public StructType transformSchema(StructType schema) {
-    HeterMoeModel.checkColumn(
-        schema, value(TrainOptions.TEXT_COL), value(TrainOptions.TOKENS_COL));
+    HeterMoeModel.checkColumn(schema, value(TrainOptions.TEXT_COL), value(TrainOptions.TOKENS_COL));
     return schema.add("score", RowScores.SCHEMA);
   }
 

@@ -23,8 +23,8 @@ import org.mixedgpu.nn.checkpoint.Checkpoint;
 import org.mixedgpu.nn.tokenizer.Tokenizer;
 
 /**
- * A trained model: a Hugging Face folder and how to read rows. As a Transformer it adds a struct per
- * row: {@code meanLogLikelihood} (of all tokens but the first, natural logarithm), {@code
+ * A trained model: a Hugging Face folder and how to read rows. As a Transformer it adds a struct
+ * per row: {@code meanLogLikelihood} (of all tokens but the first, natural logarithm), {@code
  * perplexity}, {@code tokens} (that were predicted), {@code status} ({@code OK} or the kind of
  * fault) and {@code error}. A row without a text is a status, not a failed job.
  *
@@ -183,14 +183,9 @@ public final class HeterMoeModel extends Model<HeterMoeModel> implements MLWrita
     boolean fits =
         tokensCol.isEmpty()
             ? found.equals(wanted)
-            : found instanceof ArrayType array
-                && array.elementType().equals(DataTypes.IntegerType);
+            : found instanceof ArrayType array && array.elementType().equals(DataTypes.IntegerType);
     Check.input(
-        fits,
-        "Column %s is %s; expected %s",
-        name,
-        found.simpleString(),
-        wanted.simpleString());
+        fits, "Column %s is %s; expected %s", name, found.simpleString(), wanted.simpleString());
   }
 
   @Override

@@ -12,7 +12,9 @@ import org.mixedgpu.io.NewFile;
 import org.mixedgpu.io.RangeReader;
 import scala.Option;
 
-/** Saves and loads a {@link HeterMoeModel}: its params as Spark does, its files in {@code model}. */
+/**
+ * Saves and loads a {@link HeterMoeModel}: its params as Spark does, its files in {@code model}.
+ */
 final class ModelPersistence {
   private static final String FILES = "model";
   private static final int COPY_BYTES = 1 << 22;

@@ -7,7 +7,6 @@ import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
-
 import org.mixedgpu.base.Check;
 import org.mixedgpu.io.FileStore;
 import org.mixedgpu.io.RangeReader;

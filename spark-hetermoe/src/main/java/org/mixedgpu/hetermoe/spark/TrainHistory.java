@@ -68,8 +68,7 @@ final class TrainHistory {
     }
     try (NewFile file = store.create(FileStore.in(folder, FILE))) {
       file.write(ByteBuffer.wrap(text.toString().getBytes(StandardCharsets.UTF_8)));
-      Check.input(
-          file.publish(), "%s exists; choose a new output folder", file.path());
+      Check.input(file.publish(), "%s exists; choose a new output folder", file.path());
     }
   }
 
@@ -82,9 +81,7 @@ final class TrainHistory {
         ByteBuffer bytes = ByteBuffer.allocate(Math.toIntExact(file.size()));
         file.readFully(0, bytes);
         lines =
-            new String(bytes.array(), StandardCharsets.UTF_8)
-                .lines()
-                .collect(Collectors.toList());
+            new String(bytes.array(), StandardCharsets.UTF_8).lines().collect(Collectors.toList());
       }
     }
     return spark

@@ -69,15 +69,20 @@ record TrainTask(
     // In the order in which they may be closed: whoever holds tensors before their backend.
     try (TrainingBackend backend = emulation.slowed(deployment.open(), member);
         Exchange exchange = member.exchange(backend);
-        CorpusBatches batches =
-            new CorpusBatches(deployment.store(), corpus, batchSize, seed)) {
+        CorpusBatches batches = new CorpusBatches(deployment.store(), corpus, batchSize, seed)) {
       Weights weights = new Weights(backend, member);
       MemberReport report =
-          new ZebraMember(job, backend, exchange, batches, weights, step -> {
-                if (member.rank() == 0) {
-                  member.report(step);
-                }
-              })
+          new ZebraMember(
+                  job,
+                  backend,
+                  exchange,
+                  batches,
+                  weights,
+                  step -> {
+                    if (member.rank() == 0) {
+                      member.report(step);
+                    }
+                  })
               .run();
       return new Outcome(report, weights.saved);
     }

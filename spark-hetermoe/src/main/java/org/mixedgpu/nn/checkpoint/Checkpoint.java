@@ -29,12 +29,19 @@ public final class Checkpoint {
    */
   public static Parameters load(FileStore files, String folder, Backend backend, Part part) {
     Parameters parameters = Parameters.allocate(backend, config(files, folder), part);
-    try (WeightFiles weights = WeightFiles.open(files, folder)) {
-      WeightReading.read(weights, folder, backend, parameters);
+    try {
+      read(files, folder, backend, parameters);
       return parameters;
     } catch (RuntimeException e) {
       parameters.close();
       throw e;
+    }
+  }
+
+  /** Fills the parameters of a part of the folder's model, as {@link #load} does. */
+  public static void read(FileStore files, String folder, Backend backend, Parameters parameters) {
+    try (WeightFiles weights = WeightFiles.open(files, folder)) {
+      WeightReading.read(weights, folder, backend, parameters);
     }
   }
 

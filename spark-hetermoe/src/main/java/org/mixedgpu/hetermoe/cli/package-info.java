@@ -1,0 +1,2 @@
+/** The command line of spark-hetermoe: parses, calls, prints. No Spark. */
+package org.mixedgpu.hetermoe.cli;
