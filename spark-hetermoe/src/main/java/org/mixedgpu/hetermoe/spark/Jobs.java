@@ -29,7 +29,8 @@ public final class Jobs {
       Map<TrainOption<?>, String> options, Input input, Map<String, String> conf, PrintStream out) {
     HeterMoe estimator = new HeterMoe();
     options.forEach(estimator::set);
-    try (SparkSession spark = session("hetermoe train", conf)) {
+    SparkSession spark = session("hetermoe train", conf);
+    try {
       HeterMoeModel model =
           estimator.fit(read(spark, input, estimator.value(TrainOptions.TEXT_COL)));
       Row last = model.history().orderBy(functions.col("step").desc()).first();
@@ -39,6 +40,8 @@ public final class Jobs {
           last.<Long>getAs("step"),
           last.<Double>getAs("loss"),
           model.folder());
+    } finally {
+      spark.stop();
     }
   }
 
@@ -50,7 +53,8 @@ public final class Jobs {
    */
   public static boolean evaluate(
       HeterMoeModel model, Input input, String output, Map<String, String> conf, PrintStream out) {
-    try (SparkSession spark = session("hetermoe evaluate", conf)) {
+    SparkSession spark = session("hetermoe evaluate", conf);
+    try {
       String textCol = (String) model.getOrDefault(model.textCol());
       Dataset<Row> scored = model.transform(read(spark, input, textCol)).cache();
       if (output != null) {
@@ -82,6 +86,8 @@ public final class Jobs {
             Math.exp(-mean));
       }
       return good > 0;
+    } finally {
+      spark.stop();
     }
   }
 

@@ -1,0 +1,53 @@
+package org.mixedgpu.hetermoe.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import org.junit.jupiter.api.Test;
+import org.mixedgpu.hetermoe.spark.TrainOption;
+import org.mixedgpu.hetermoe.spark.TrainOptions;
+import picocli.CommandLine;
+
+class HeterMoeCliTest {
+  private final StringWriter out = new StringWriter();
+  private final StringWriter err = new StringWriter();
+
+  @Test
+  void helpOfTrainShowsEveryOptionWithUnitDefaultAndExample() {
+    assertThat(run("train", "--help")).isZero();
+    String help = out.toString().replaceAll("\\s+", " ");
+    for (TrainOption<?> option : TrainOptions.ALL) {
+      assertThat(help).contains(option.flag()).contains(option.help().replaceAll("\\s+", " "));
+    }
+    assertThat(help).contains("Unit: tokens.").contains("Default: 512.").contains("Example: 1024.");
+  }
+
+  @Test
+  void everyCommandHasHelpAndVersion() {
+    for (String command : new String[] {"train", "evaluate"}) {
+      assertThat(run(command, "--help")).isZero();
+      assertThat(run(command, "--version")).isZero();
+    }
+    assertThat(run("--help")).isZero();
+    assertThat(run("--version")).isZero();
+    assertThat(out.toString()).contains("Exit codes:", "hetermoe (from classes)");
+  }
+
+  @Test
+  void aMistakeInTheCommandIsExitCode2() {
+    assertThat(run("train")).isEqualTo(2);
+    assertThat(run("train", "--input", "x", "--stepz", "3")).isEqualTo(2);
+    assertThat(run("train", "--input", "x", "--steps", "0")).isEqualTo(2);
+    assertThat(err.toString())
+        .contains("--steps: steps: '0' is out of range; use a whole number of steps from 1");
+    assertThat(run("nonsense")).isEqualTo(2);
+  }
+
+  private int run(String... arguments) {
+    CommandLine line = HeterMoeCli.commandLine();
+    line.setOut(new PrintWriter(out, true));
+    line.setErr(new PrintWriter(err, true));
+    return line.execute(arguments);
+  }
+}
