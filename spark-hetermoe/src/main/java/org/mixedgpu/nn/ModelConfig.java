@@ -84,6 +84,32 @@ public record ModelConfig(
         intermediate);
   }
 
+  /** The same MoE model with other coefficients of the balancing loss and the z-loss. */
+  public ModelConfig withLossCoefficients(float auxCoefficient, float zCoefficient) {
+    return new ModelConfig(
+        family,
+        vocab,
+        hidden,
+        layers,
+        heads,
+        kvHeads,
+        headDim,
+        intermediate,
+        rmsEps,
+        rope,
+        qkvBias,
+        outBias,
+        mlpBias,
+        qkNorm,
+        slidingWindow,
+        tied,
+        Optional.of(requireMoe().withLossCoefficients(auxCoefficient, zCoefficient)),
+        initializerRange,
+        maxPositions,
+        bosId,
+        eosIds);
+  }
+
   public boolean isMoe(int layer) {
     return moe.isPresent() && moe.get().sparse().get(layer);
   }

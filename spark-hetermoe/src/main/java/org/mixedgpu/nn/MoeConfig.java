@@ -41,6 +41,11 @@ public record MoeConfig(
         zCoefficient);
   }
 
+  MoeConfig withLossCoefficients(float aux, float z) {
+    return new MoeConfig(
+        experts, topK, renormalise, intermediate, sharedIntermediate, sparse, aux, z);
+  }
+
   /** How many decoder layers are MoE layers. */
   public int sparseLayers() {
     return (int) sparse.stream().filter(s -> s).count();

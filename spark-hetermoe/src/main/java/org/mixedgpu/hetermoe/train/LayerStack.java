@@ -11,6 +11,7 @@ import org.mixedgpu.nn.Head;
 import org.mixedgpu.nn.ModelConfig;
 import org.mixedgpu.nn.Parameters;
 import org.mixedgpu.nn.RopeTables;
+import org.mixedgpu.nn.Routing;
 import org.mixedgpu.nn.Workspace;
 import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
@@ -106,6 +107,11 @@ final class LayerStack implements AutoCloseable {
       }
       layer.side.combine(x[i + 1], layer.saved, layer.outSlots);
     }
+  }
+
+  /** What the router of a layer decided in the last forward pass; null for a dense layer. */
+  Routing routing(int layer) {
+    return layers[layer].saved.routing();
   }
 
   /** Loss of each row, after {@link #forward}. */
