@@ -28,6 +28,8 @@ import org.mixedgpu.tensor.Tensor;
 public final class AuxLoss implements AutoCloseable {
   /** Which definition; see the class. */
   public enum Kind {
+    /** None, whatever the coefficients say. */
+    NONE,
     HUGGING_FACE,
     PER_LAYER
   }
@@ -63,6 +65,7 @@ public final class AuxLoss implements AutoCloseable {
     for (int layer = 0; layer < moeRow.length; layer++) {
       moeRow[layer] = config.isMoe(layer) ? layers++ : -1;
     }
+    Check.input(kind != Kind.NONE, "No balancing loss was asked for");
     Check.input(layers > 0, "A model without MoE layers has no balancing loss");
     this.routings = new Routing[layers];
     this.probSums = backend.allocate(DType.F32, Shape.of(layers, moe.experts()));

@@ -36,7 +36,7 @@ public final class SingleProcessTrainer implements AutoCloseable {
   private final Optimizer optimizer;
   private final GradientNorm norm;
 
-  /** Null for dense models. */
+  /** Null for none. */
   private final AuxLoss aux;
 
   private final Tensor ids;
@@ -56,7 +56,7 @@ public final class SingleProcessTrainer implements AutoCloseable {
     this.optimizer = new Optimizer(backend, parameters, config.optimizer());
     this.norm = new GradientNorm(backend, grads);
     this.aux =
-        parameters.config().moe().isEmpty()
+        parameters.config().moe().isEmpty() || config.auxKind() == AuxLoss.Kind.NONE
             ? null
             : new AuxLoss(backend, parameters.config(), config.auxKind(), 1f / config.slices());
     this.ids = backend.allocate(DType.I32, Shape.of(rows));

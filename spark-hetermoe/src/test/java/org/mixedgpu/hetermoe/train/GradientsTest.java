@@ -5,7 +5,9 @@ import static org.assertj.core.data.Offset.offset;
 
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Set;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -55,7 +57,7 @@ class GradientsTest {
     final Tensor targets;
     final Tensor rowLoss = backend.allocate(DType.F32, Shape.of(ROWS));
     final int valid;
-    List<Integer> home = List.of();
+    List<Set<Integer>> home = List.of();
     boolean jumped;
 
     Loss(ModelConfig config, AuxLoss.Kind kind, long seed) {
@@ -93,12 +95,18 @@ class GradientsTest {
     }
 
     /** Experts chosen in the last forward pass: while they stay, the loss is smooth. */
-    List<Integer> choices() {
-      List<Integer> choices = new ArrayList<>();
+    List<Set<Integer>> choices() {
+      List<Set<Integer>> choices = new ArrayList<>();
       for (int layer = 0; layer < parameters.config().layers(); layer++) {
         if (stack.routing(layer) != null) {
-          for (float f : Floats.read(backend, stack.routing(layer).experts())) {
-            choices.add(Float.floatToIntBits(f));
+          int k = parameters.config().requireMoe().topK();
+          float[] experts = Floats.read(backend, stack.routing(layer).experts());
+          for (int row = 0; row < ROWS; row++) {
+            Set<Integer> chosen = new HashSet<>();
+            for (int j = 0; j < k; j++) {
+              chosen.add(Float.floatToRawIntBits(experts[row * k + j]));
+            }
+            choices.add(chosen);
           }
         }
       }
