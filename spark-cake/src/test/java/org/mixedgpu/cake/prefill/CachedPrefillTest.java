@@ -1,0 +1,318 @@
+package org.mixedgpu.cake.prefill;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
+
+import java.util.Arrays;
+import java.util.Map;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.mixedgpu.cake.key.PrefixKey;
+import org.mixedgpu.cake.store.BundleStore;
+import org.mixedgpu.cake.store.CacheSnapshot;
+import org.mixedgpu.cake.store.ChunkWriter;
+import org.mixedgpu.cake.store.Load;
+import org.mixedgpu.cake.store.MemoryFiles;
+import org.mixedgpu.cake.store.StoredChunk;
+
+@Timeout(60)
+class CachedPrefillTest {
+  private static final int CHUNKS = 20;
+  private static final int CHUNK = TinyModel.CHUNK;
+  private static final int[] PROMPT = TinyModel.tokens(CHUNKS * CHUNK + 3, 1);
+
+  private final MemoryFiles files = new MemoryFiles();
+  private TinyModel tiny;
+  private TrickStore store;
+
+  @BeforeEach
+  void open() {
+    open(new TinyModel(TinyModel.dense()));
+  }
+
+  private void open(TinyModel model) {
+    tiny = model;
+    store = new TrickStore(new BundleStore(files, "cache", tiny.layout(), 1 << 20));
+  }
+
+  @AfterEach
+  void close() {
+    store.close();
+    tiny.close();
+  }
+
+  /** All that a prefill decides. */
+  private record Bits(int[] logits, byte[] kv) {
+    void assertSame(Bits other) {
+      assertThat(other.logits).isEqualTo(logits);
+      assertThat(other.kv).isEqualTo(kv);
+    }
+  }
+
+  private static Bits bits(PrefillRunner runner, PrefillResult result) {
+    int[] logits = new int[result.logits().length];
+    for (int i = 0; i < logits.length; i++) {
+      logits[i] = Float.floatToRawIntBits(result.logits()[i]);
+    }
+    return new Bits(logits, runner.kv(0, result.tokens()));
+  }
+
+  private PrefillRunner runner(PrefillMode mode) {
+    PrefillOptions options = new PrefillOptions(mode, 200, 3, IoRate.unlimited());
+    return new PrefillRunner(tiny.model, store, store.snapshot(), options);
+  }
+
+  /** Computes the prompt and stores all of it. */
+  private Bits computeAndStore() {
+    try (PrefillRunner runner = runner(PrefillMode.COMPUTE);
+        ChunkWriter writer = store.writer()) {
+      PrefillResult result = runner.run(PROMPT);
+      assertThat(result.computed()).isEqualTo(PROMPT.length);
+      assertThat(runner.write(writer, 0, 100)).isEqualTo(CHUNKS);
+      writer.finish();
+      return bits(runner, result);
+    }
+  }
+
+  /** Loads chunks from {@code split} on, computes those before. */
+  private static Claims splitAt(int split) {
+    return new Claims() {
+      @Override
+      public boolean mayLoad(int chunk) {
+        return chunk >= split;
+      }
+
+      @Override
+      public boolean mayCompute(int chunk) {
+        return chunk < split;
+      }
+    };
+  }
+
+  private void assertEverySplitGivesTheSameBits() {
+    Bits computed = computeAndStore();
+    for (int split = 0; split <= CHUNKS; split++) {
+      try (PrefillRunner runner = runner(PrefillMode.CAKE)) {
+        PrefillResult result = runner.run(PROMPT, splitAt(split));
+        assertThat(result.loaded()).isEqualTo((CHUNKS - split) * CHUNK);
+        assertThat(result.computed()).isEqualTo(PROMPT.length - result.loaded());
+        assertThat(result.problems()).isEmpty();
+        computed.assertSame(bits(runner, result));
+      }
+    }
+    for (PrefillMode mode : PrefillMode.values()) {
+      try (PrefillRunner runner = runner(mode)) {
+        PrefillResult result = runner.run(PROMPT);
+        computed.assertSame(bits(runner, result));
+        assertThat(result.ttftNanos()).isPositive();
+        if (mode != PrefillMode.CAKE) {
+          assertThat(result.loaded()).isEqualTo(mode == PrefillMode.LOAD ? CHUNKS * CHUNK : 0);
+        }
+      }
+    }
+  }
+
+  @Test
+  void everySplitOfADenseModelGivesTheSameBits() {
+    assertEverySplitGivesTheSameBits();
+  }
+
+  @Test
+  void everySplitOfASparseModelGivesTheSameBits() {
+    close();
+    open(new TinyModel(TinyModel.sparse()));
+    assertEverySplitGivesTheSameBits();
+  }
+
+  /** The comparison above can fail: KV of another position gives other logits. */
+  @Test
+  void aChunkInAWrongPlaceChangesTheLogits() {
+    Bits computed = computeAndStore();
+    PrefixKey[] keys = PrefixKey.chain(tiny.layout(), PROMPT);
+    StoredChunk[] chunks = store.snapshot().find(tiny.layout(), keys, CHUNKS, PROMPT);
+    store.loads =
+        (chunk, into) -> store.store.load(chunk.equals(chunks[5]) ? chunks[6] : chunk, into);
+    try (PrefillRunner runner = runner(PrefillMode.LOAD)) {
+      assertThat(bits(runner, runner.run(PROMPT)).logits).isNotEqualTo(computed.logits);
+    }
+  }
+
+  @Test
+  void whatThePromptBeforeLeftInMemoryIsNotComputedAgain() {
+    int[] other = PROMPT.clone();
+    other[10 * CHUNK + 4] = (other[10 * CHUNK + 4] + 1) % 97;
+    Bits alone;
+    try (PrefillRunner runner = runner(PrefillMode.COMPUTE)) {
+      alone = bits(runner, runner.run(other));
+    }
+    try (PrefillRunner runner = runner(PrefillMode.COMPUTE)) {
+      runner.run(PROMPT);
+      PrefillResult result = runner.run(other);
+      assertThat(result.reused()).isEqualTo(10 * CHUNK);
+      assertThat(result.computed()).isEqualTo(other.length - 10 * CHUNK);
+      alone.assertSame(bits(runner, result));
+      PrefillResult again = runner.run(other);
+      assertThat(again.reused()).isEqualTo(other.length);
+      assertThat(again.computed()).isZero();
+      alone.assertSame(bits(runner, again));
+    }
+  }
+
+  /** Its last chunk must be computed for the logits, as a whole to keep the bits. */
+  @Test
+  void aPromptOfWholeChunksComputesItsLast() {
+    computeAndStore();
+    int[] whole = Arrays.copyOf(PROMPT, 6 * CHUNK);
+    try (PrefillRunner loads = runner(PrefillMode.LOAD);
+        PrefillRunner computes = runner(PrefillMode.COMPUTE);
+        ChunkWriter writer = store.writer()) {
+      PrefillResult result = loads.run(whole);
+      assertThat(result.loaded()).isEqualTo(5 * CHUNK);
+      assertThat(result.computed()).isEqualTo(CHUNK);
+      bits(computes, computes.run(whole)).assertSame(bits(loads, result));
+      assertThat(loads.write(writer, 0, 6)).as("stored already").isZero();
+      int[] one = {5};
+      assertThat(loads.run(one).computed()).isEqualTo(1);
+    }
+  }
+
+  @Test
+  void aDamagedChunkIsComputedAndWrittenAgain() {
+    Bits computed = computeAndStore();
+    Map.Entry<String, byte[]> file = files.contents.entrySet().iterator().next();
+    byte[] bad = file.getValue().clone();
+    bad[bad.length / 3] ^= 4;
+    CacheSnapshot before = store.snapshot();
+    files.contents.put(file.getKey(), bad);
+    store.close();
+    PrefillOptions options = PrefillOptions.of(PrefillMode.LOAD, 200);
+    try (PrefillRunner runner = new PrefillRunner(tiny.model, store, before, options);
+        ChunkWriter writer = store.writer()) {
+      PrefillResult result = runner.run(PROMPT);
+      computed.assertSame(bits(runner, result));
+      assertThat(result.loaded()).isEqualTo((CHUNKS - 1) * CHUNK);
+      assertThat(result.problems()).hasSize(1);
+      assertThat(result.problems().get(0)).contains("DAMAGED").contains("checksum");
+      assertThat(runner.write(writer, 0, CHUNKS)).isEqualTo(1);
+    }
+  }
+
+  @Test
+  void aStoreThatOnlyFailsCostsNoAnswer() {
+    Bits computed = computeAndStore();
+    store.loads =
+        (chunk, into) -> {
+          throw new IllegalStateException("injected: load");
+        };
+    try (PrefillRunner runner = runner(PrefillMode.LOAD)) {
+      PrefillResult result = runner.run(PROMPT);
+      computed.assertSame(bits(runner, result));
+      assertThat(result.loaded()).isZero();
+      assertThat(result.problems()).hasSize(CHUNKS).allMatch(p -> p.contains("injected: load"));
+    }
+  }
+
+  @Test
+  void aReadThatHangsIsOvertakenAndCanNotDisturbTheNextPrompt() throws Exception {
+    Bits computed = computeAndStore();
+    CountDownLatch begun = new CountDownLatch(3);
+    CountDownLatch hang = new CountDownLatch(1);
+    CountDownLatch ended = new CountDownLatch(3);
+    store.loads =
+        (chunk, into) -> {
+          begun.countDown();
+          awaitUnchecked(hang);
+          Load load = store.store.load(chunk, into);
+          ended.countDown();
+          return load;
+        };
+    int[] other = TinyModel.tokens(PROMPT.length, 2);
+    try (PrefillRunner runner = runner(PrefillMode.CAKE)) {
+      // Computing begins when all three readers hang.
+      PrefillResult result =
+          runner.run(
+              PROMPT,
+              new Claims() {
+                @Override
+                public boolean mayLoad(int chunk) {
+                  return true;
+                }
+
+                @Override
+                public boolean mayCompute(int chunk) {
+                  awaitUnchecked(begun);
+                  return true;
+                }
+              });
+      assertThat(result.computed()).isEqualTo(PROMPT.length);
+      assertThat(result.loaded()).isZero();
+      computed.assertSame(bits(runner, result));
+      hang.countDown();
+      assertThat(ended.await(30, TimeUnit.SECONDS)).isTrue();
+      Bits next = bits(runner, runner.run(other));
+      try (PrefillRunner fresh = runner(PrefillMode.COMPUTE)) {
+        bits(fresh, fresh.run(other)).assertSame(next);
+      }
+    }
+  }
+
+  private static void awaitUnchecked(CountDownLatch latch) {
+    try {
+      assertThat(latch.await(30, TimeUnit.SECONDS)).isTrue();
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+  }
+
+  @Test
+  void aHoleInTheStoreIsFilledByComputing() {
+    Bits computed = computeAndStore();
+    PrefixKey[] keys = PrefixKey.chain(tiny.layout(), PROMPT);
+    CacheSnapshot holes = store.snapshot().only(k -> !k.equals(keys[3]) && !k.equals(keys[19]));
+    PrefillOptions options = PrefillOptions.of(PrefillMode.LOAD, 200);
+    try (PrefillRunner runner = new PrefillRunner(tiny.model, store, holes, options)) {
+      PrefillResult result = runner.run(PROMPT);
+      assertThat(result.loaded()).isEqualTo((CHUNKS - 2) * CHUNK);
+      computed.assertSame(bits(runner, result));
+    }
+  }
+
+  /** Scoring one token after the other is running the longer prompt. */
+  @Test
+  void aLabelScoresAsItsTokensWould() {
+    int[] label = {11, 22, 33};
+    int[] longer = Arrays.copyOf(PROMPT, PROMPT.length + 3);
+    System.arraycopy(label, 0, longer, PROMPT.length, 3);
+    try (PrefillRunner runner = runner(PrefillMode.COMPUTE)) {
+      double expected = 0;
+      for (int i = 0; i < 3; i++) {
+        PrefillResult step = runner.run(Arrays.copyOf(longer, PROMPT.length + i));
+        expected += LogProbabilities.of(step.logits(), label[i]);
+      }
+      PrefillResult result = runner.run(PROMPT);
+      Bits before = bits(runner, result);
+      double[] scores = runner.score(new int[][] {label, {label[0]}});
+      assertThat(scores[0]).isCloseTo(expected, within(1e-4));
+      assertThat(scores[1]).isEqualTo(LogProbabilities.of(result.logits(), label[0]));
+      before.assertSame(bits(runner, result));
+    }
+  }
+
+  @Test
+  void aBadTokenFailsItsPromptOnly() {
+    Bits computed = computeAndStore();
+    int[] bad = PROMPT.clone();
+    bad[70] = 97;
+    try (PrefillRunner runner = runner(PrefillMode.CAKE)) {
+      assertThatThrownBy(() -> runner.run(bad)).hasMessageContaining("Token 97 at position 70");
+      computed.assertSame(bits(runner, runner.run(PROMPT)));
+      assertThatThrownBy(() -> runner.run(new int[201])).hasMessageContaining("1 to 200 tokens");
+      assertThatThrownBy(() -> runner.run(new int[0])).hasMessageContaining("found 0");
+    }
+  }
+}

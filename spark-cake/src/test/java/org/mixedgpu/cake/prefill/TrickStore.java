@@ -1,0 +1,51 @@
+package org.mixedgpu.cake.prefill;
+
+import java.nio.ByteBuffer;
+import java.util.function.BiFunction;
+import org.mixedgpu.cake.key.KvLayout;
+import org.mixedgpu.cake.store.CacheSnapshot;
+import org.mixedgpu.cake.store.ChunkWriter;
+import org.mixedgpu.cake.store.KvStore;
+import org.mixedgpu.cake.store.Load;
+import org.mixedgpu.cake.store.StoredChunk;
+
+/** A store whose loads do what a test wants. */
+final class TrickStore implements KvStore {
+  final KvStore store;
+  BiFunction<StoredChunk, ByteBuffer, Load> loads;
+
+  TrickStore(KvStore store) {
+    this.store = store;
+    this.loads = store::load;
+  }
+
+  @Override
+  public KvLayout layout() {
+    return store.layout();
+  }
+
+  @Override
+  public CacheSnapshot snapshot() {
+    return store.snapshot();
+  }
+
+  @Override
+  public int bufferBytes() {
+    return store.bufferBytes();
+  }
+
+  @Override
+  public Load load(StoredChunk chunk, ByteBuffer into) {
+    return loads.apply(chunk, into);
+  }
+
+  @Override
+  public ChunkWriter writer() {
+    return store.writer();
+  }
+
+  @Override
+  public void close() {
+    store.close();
+  }
+}
