@@ -1,6 +1,5 @@
 package org.mixedgpu.backend;
 
-import java.util.Arrays;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
@@ -9,75 +8,201 @@ import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
 /**
- * The shape and type rules of {@link Backend}'s ops, for its implementations. A rule that is broken
- * is a {@code BAD_INPUT} that names the op, the operand, what was expected and what was found.
+ * The shape and type rules of {@link Backend}'s ops, the same for all implementations. A broken
+ * rule is a {@code BAD_INPUT} that names the op, the operand, what was expected and what was found.
  */
 public final class OpChecks {
   private OpChecks() {}
 
-  /** The operand has the type and exactly these extents. */
-  public static void operand(String op, String name, Tensor tensor, DType type, long... dims) {
-    if (tensor == null) {
-      throw new MixedGpuException(
-          Fault.BAD_INPUT,
-          op + " needs " + name + " " + type + Arrays.toString(dims) + "; found null");
-    }
-    Shape shape = tensor.shape();
-    boolean fits = tensor.type() == type && shape.rank() == dims.length;
-    for (int i = 0; fits && i < dims.length; i++) {
-      fits = shape.dim(i) == dims[i];
-    }
-    if (!fits) {
-      throw new MixedGpuException(
-          Fault.BAD_INPUT,
-          op
-              + " needs "
-              + name
-              + " "
-              + type
-              + Arrays.toString(dims)
-              + "; found "
-              + tensor.type()
-              + shape);
-    }
+  public static void fill(Tensor out) {
+    Operand.floats("fill", "out", out);
   }
 
-  public static void f32(String op, String name, Tensor tensor, long... dims) {
-    operand(op, name, tensor, DType.F32, dims);
-  }
-
-  public static void i32(String op, String name, Tensor tensor, long... dims) {
-    operand(op, name, tensor, DType.I32, dims);
-  }
-
-  /** An F32 tensor of any rank with as many elements as the other's shape, shaped alike. */
-  public static void alike(String op, String name, Tensor tensor, Tensor other) {
-    f32(op, name, tensor, other.shape().toArray());
-  }
-
-  /** The operand has this rank and type; its extents are free. */
-  public static Shape rank(String op, String name, Tensor tensor, DType type, int rank) {
+  public static void copy(Tensor out, Tensor in) {
+    Check.input(out != null && in != null, "copy needs two tensors; found null");
+    Operand.typed("copy", "in", in, in.type(), out.shape().toArray());
     Check.input(
-        tensor != null && tensor.type() == type && tensor.shape().rank() == rank,
-        "%s needs %s %s with %d dimensions; found %s",
-        op,
-        name,
-        type,
-        rank,
-        tensor == null ? "null" : tensor.type() + tensor.shape().toString());
-    return tensor.shape();
+        out.type() == in.type() || (out.type() != DType.I32 && in.type() != DType.I32),
+        "copy converts between F32, F16 and BF16; found %s to %s",
+        in.type(),
+        out.type());
   }
 
-  public static void floats(String op, String name, Tensor tensor) {
+  public static void add(Tensor out, Tensor a, Tensor b) {
+    Operand.floats("add", "out", out);
+    Operand.alike("add", "a", a, out);
+    Operand.alike("add", "b", b, out);
+  }
+
+  public static void scale(Tensor x) {
+    Operand.floats("scale", "x", x);
+  }
+
+  public static void addBias(Tensor x, Tensor bias) {
+    Shape shape = Operand.rank("addBias", "x", x, DType.F32, 2);
+    Operand.f32("addBias", "bias", bias, shape.dim(1));
+  }
+
+  public static void swiglu(Tensor out, Tensor gate, Tensor up) {
+    Operand.floats("swiglu", "out", out);
+    Operand.alike("swiglu", "gate", gate, out);
+    Operand.alike("swiglu", "up", up, out);
+  }
+
+  public static void addGated(Tensor out, Tensor x, Tensor gate) {
+    Shape shape = Operand.rank("addGated", "out", out, DType.F32, 2);
+    Operand.alike("addGated", "x", x, out);
+    Operand.f32("addGated", "gate", gate, shape.rows());
+  }
+
+  public static void gatherRows(Tensor out, Tensor in, Tensor index) {
+    Operand.floats("gatherRows", "out", out);
+    Operand.floats("gatherRows", "in", in);
+    rowsAlike("gatherRows", "in", in, "out", out);
+    Operand.i32("gatherRows", "index", index, out.shape().rows());
+  }
+
+  public static void combineRows(Tensor out, Tensor slots, Tensor slotOf, Tensor weights) {
+    choices("combineRows", out, slots, slotOf);
+    if (weights != null) {
+      Operand.f32("combineRows", "weights", weights, slotOf.shape().toArray());
+    }
+  }
+
+  static void choices(String op, Tensor out, Tensor slots, Tensor slotOf) {
+    Shape rows = Operand.rank(op, "out", out, DType.F32, 2);
+    long perRow = Operand.rank(op, "slotOf", slotOf, DType.I32, 2).dim(1);
+    Operand.i32(op, "slotOf", slotOf, rows.rows(), perRow);
+    Operand.f32(op, "slots", slots, rows.rows() * perRow, rows.dim(1));
+  }
+
+  public static void matmul(Tensor out, Tensor a, Tensor b, Transpose transpose) {
+    String op = "matmul " + transpose;
+    Shape shape = Operand.rank(op, "out", out, DType.F32, 2);
+    Shape left = Operand.rank(op, "a", a, DType.F32, 2);
+    long m = shape.dim(0);
+    long n = shape.dim(1);
+    switch (transpose) {
+      case NN:
+        Operand.f32(op, "a", a, m, left.dim(1));
+        Operand.f32(op, "b", b, left.dim(1), n);
+        break;
+      case NT:
+        Operand.f32(op, "a", a, m, left.dim(1));
+        Operand.f32(op, "b", b, n, left.dim(1));
+        break;
+      case TN:
+        Operand.f32(op, "a", a, left.dim(0), m);
+        Operand.f32(op, "b", b, left.dim(0), n);
+        break;
+    }
+  }
+
+  public static void groupedMatmul(
+      Tensor out, Tensor in, Tensor w, Tensor offsets, Transpose transpose) {
+    String op = "groupedMatmul " + transpose;
     Check.input(
-        tensor != null && tensor.type() == DType.F32,
-        "%s needs %s F32; found %s",
-        op,
-        name,
-        tensor == null ? "null" : tensor.type() + tensor.shape().toString());
+        transpose != Transpose.TN,
+        "groupedMatmul is NT (forward) or NN (data gradient); use groupedMatmulWeightGradient for"
+            + " TN");
+    Shape weights = Operand.rank(op, "w", w, DType.F32, 3);
+    boolean forward = transpose == Transpose.NT;
+    long rows = Operand.rank(op, "out", out, DType.F32, 2).rows();
+    Operand.f32(op, "out", out, rows, weights.dim(forward ? 1 : 2));
+    Operand.f32(op, "in", in, rows, weights.dim(forward ? 2 : 1));
+    Operand.i32(op, "offsets", offsets, weights.dim(0) + 1);
   }
 
-  /** Values of an index tensor that would reach outside of memory. */
+  public static void rmsNorm(Tensor out, Tensor inverseRms, Tensor x, Tensor gain) {
+    Shape shape = Operand.rank("rmsNorm", "x", x, DType.F32, 2);
+    Operand.alike("rmsNorm", "out", out, x);
+    Operand.f32("rmsNorm", "gain", gain, shape.dim(1));
+    if (inverseRms != null) {
+      Operand.f32("rmsNorm", "inverseRms", inverseRms, shape.rows());
+    }
+  }
+
+  public static void rope(
+      Tensor x, int headDim, Tensor cos, Tensor sin, int firstPosition, int sequence) {
+    Shape shape = Operand.rank("rope", "x", x, DType.F32, 2);
+    Check.input(
+        headDim > 0 && headDim % 2 == 0 && shape.dim(1) % headDim == 0,
+        "rope needs an even head size that divides the row width; found %d, x %s",
+        headDim,
+        shape);
+    Shape table = Operand.rank("rope", "cos", cos, DType.F32, 2);
+    Operand.f32("rope", "cos", cos, table.rows(), headDim / 2);
+    Operand.f32("rope", "sin", sin, table.rows(), headDim / 2);
+    Check.input(
+        sequence > 0 && shape.rows() % sequence == 0 && firstPosition >= 0,
+        "rope needs rows in whole sequences and a position of 0 or more; found %d rows, sequences"
+            + " of %d, first position %d",
+        shape.rows(),
+        sequence,
+        firstPosition);
+    Check.input(
+        firstPosition + (long) sequence <= table.rows(),
+        "rope needs positions %d to %d; the tables have %d",
+        firstPosition,
+        firstPosition + (long) sequence - 1,
+        table.rows());
+  }
+
+  public static void attention(
+      Tensor out, Tensor logSumExp, Tensor q, Tensor k, Tensor v, AttentionShape shape) {
+    attention("attention", out, q, k, v, shape);
+    if (logSumExp != null) {
+      Operand.f32("attention", "logSumExp", logSumExp, q.shape().rows(), shape.queryHeads());
+    }
+  }
+
+  static void attention(String op, Tensor out, Tensor q, Tensor k, Tensor v, AttentionShape shape) {
+    long queryWidth = (long) shape.queryHeads() * shape.headDim();
+    long keyWidth = (long) shape.kvHeads() * shape.headDim();
+    long rows = Operand.rank(op, "q", q, DType.F32, 2).rows();
+    long keyRows = Operand.rank(op, "k", k, DType.F32, 2).rows();
+    Operand.f32(op, "q", q, rows, queryWidth);
+    Operand.f32(op, "out", out, rows, queryWidth);
+    Operand.f32(op, "k", k, keyRows, keyWidth);
+    Operand.f32(op, "v", v, keyRows, keyWidth);
+    Check.input(
+        rows % shape.batch() == 0 && keyRows % shape.batch() == 0 && keyRows >= rows,
+        "%s needs query and key rows that are multiples of the batch, and at least as many keys as"
+            + " queries; found %d query rows, %d key rows, batch %d",
+        op,
+        rows,
+        keyRows,
+        shape.batch());
+  }
+
+  public static void routerTopK(Tensor probs, Tensor weights, Tensor experts, Tensor logits) {
+    Shape shape = Operand.rank("routerTopK", "logits", logits, DType.F32, 2);
+    Operand.alike("routerTopK", "probs", probs, logits);
+    long k = Operand.rank("routerTopK", "experts", experts, DType.I32, 2).dim(1);
+    Operand.i32("routerTopK", "experts", experts, shape.rows(), k);
+    Operand.f32("routerTopK", "weights", weights, shape.rows(), k);
+    Check.input(k <= shape.dim(1), "routerTopK cannot choose %d of %d experts", k, shape.dim(1));
+  }
+
+  public static void sortByExpert(Tensor slotOf, Tensor rowOf, Tensor offsets, Tensor experts) {
+    Shape choices = Operand.rank("sortByExpert", "experts", experts, DType.I32, 2);
+    Operand.i32("sortByExpert", "slotOf", slotOf, choices.toArray());
+    Operand.i32("sortByExpert", "rowOf", rowOf, choices.elements());
+    Shape bounds = Operand.rank("sortByExpert", "offsets", offsets, DType.I32, 1);
+    Check.input(
+        bounds.rows() >= 1, "sortByExpert needs offsets with one element more than experts");
+  }
+
+  public static void crossEntropy(Tensor rowLoss, Tensor dLogits, Tensor logits, Tensor targets) {
+    Shape shape = Operand.rank("crossEntropy", "logits", logits, DType.F32, 2);
+    Operand.f32("crossEntropy", "rowLoss", rowLoss, shape.rows());
+    Operand.i32("crossEntropy", "targets", targets, shape.rows());
+    if (dLogits != null) {
+      Operand.alike("crossEntropy", "dLogits", dLogits, logits);
+    }
+  }
+
+  /** A value of an index tensor lies in [0, limit). */
   public static void index(String op, String name, long value, long position, long limit) {
     if (value < 0 || value >= limit) {
       throw new MixedGpuException(
@@ -87,7 +212,7 @@ public final class OpChecks {
     }
   }
 
-  /** Group bounds that ascend inside [0, rows]. */
+  /** Bounds of groups ascend within [0, rows]. */
   public static void offsets(String op, int[] offsets, long rows) {
     for (int e = 0; e < offsets.length; e++) {
       int before = e == 0 ? 0 : offsets[e - 1];
@@ -101,25 +226,14 @@ public final class OpChecks {
     }
   }
 
-  /** Checks the four tensors and returns {batch, Tq, Tk}. */
-  public static long[] attention(
-      String op, Tensor out, Tensor q, Tensor k, Tensor v, AttentionShape shape) {
-    long queryWidth = (long) shape.queryHeads() * shape.headDim();
-    long keyWidth = (long) shape.kvHeads() * shape.headDim();
-    long rows = rank(op, "q", q, DType.F32, 2).rows();
-    long keyRows = rank(op, "k", k, DType.F32, 2).rows();
-    f32(op, "q", q, rows, queryWidth);
-    f32(op, "out", out, rows, queryWidth);
-    f32(op, "k", k, keyRows, keyWidth);
-    f32(op, "v", v, keyRows, keyWidth);
+  static void rowsAlike(String op, String name, Tensor a, String other, Tensor b) {
     Check.input(
-        rows % shape.batch() == 0 && keyRows % shape.batch() == 0 && keyRows >= rows,
-        "%s needs query and key rows that are multiples of the batch, and at least as many keys as"
-            + " queries; found %d query rows, %d key rows, batch %d",
+        a.shape().withRows(0).equals(b.shape().withRows(0)),
+        "%s needs rows of equal shape; found %s %s, %s %s",
         op,
-        rows,
-        keyRows,
-        shape.batch());
-    return new long[] {shape.batch(), rows / shape.batch(), keyRows / shape.batch()};
+        name,
+        a.shape(),
+        other,
+        b.shape());
   }
 }

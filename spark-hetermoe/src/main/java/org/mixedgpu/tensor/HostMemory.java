@@ -116,15 +116,15 @@ public final class HostMemory implements AutoCloseable {
     return true;
   }
 
-  /** Who asked: the first frame outside of the packages that allocate on behalf of others. */
+  /** Who asked: the first caller that is not itself an {@code allocate}, on behalf of others. */
   private static StackWalker.StackFrame origin() {
     return WALKER.walk(
         frames ->
             frames
                 .filter(
                     frame ->
-                        !frame.getClassName().startsWith("org.mixedgpu.tensor.Host")
-                            && !frame.getClassName().endsWith("Backend"))
+                        !frame.getMethodName().equals("allocate")
+                            && !frame.getClassName().equals(HostMemory.class.getName()))
                 .findFirst()
                 .orElse(null));
   }

@@ -1,19 +1,10 @@
 package org.mixedgpu.backend.cpu;
 
-import org.mixedgpu.base.Check;
 import org.mixedgpu.tensor.DType;
 
 /** Between F32 and the 16-bit formats, rounding to nearest, ties to even. */
 final class Conversion {
   private Conversion() {}
-
-  static void check(DType out, DType in) {
-    Check.input(
-        out != DType.I32 && in != DType.I32,
-        "copy converts between F32, F16 and BF16; found %s to %s",
-        in,
-        out);
-  }
 
   static float toFloat(DType type, short bits) {
     return type == DType.BF16 ? Float.intBitsToFloat(bits << 16) : halfToFloat(bits);

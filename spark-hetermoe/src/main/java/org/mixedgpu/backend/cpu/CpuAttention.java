@@ -28,12 +28,9 @@ final class CpuAttention {
       HostTensor k,
       HostTensor v,
       AttentionShape shape) {
-    long[] sizes = OpChecks.attention("attention", out, q, k, v, shape);
-    int queries = Math.toIntExact(sizes[1]);
-    int keys = Math.toIntExact(sizes[2]);
-    if (logSumExp != null) {
-      OpChecks.f32("attention", "logSumExp", logSumExp, q.shape().rows(), shape.queryHeads());
-    }
+    OpChecks.attention(out, logSumExp, q, k, v, shape);
+    int queries = Math.toIntExact(q.shape().rows() / shape.batch());
+    int keys = Math.toIntExact(k.shape().rows() / shape.batch());
     int tiles = (queries + QUERY_TILE - 1) / QUERY_TILE;
     int heads = shape.queryHeads();
     workers.run(

@@ -2,7 +2,7 @@ package org.mixedgpu.backend.cpu;
 
 import java.util.Arrays;
 import org.mixedgpu.backend.AttentionShape;
-import org.mixedgpu.backend.OpChecks;
+import org.mixedgpu.backend.TrainingOpChecks;
 import org.mixedgpu.tensor.HostTensor;
 
 /**
@@ -32,13 +32,7 @@ final class CpuAttentionBackward {
       HostTensor out,
       HostTensor logSumExp,
       AttentionShape shape) {
-    String op = "attentionBackward";
-    long[] sizes = OpChecks.attention(op, out, q, k, v, shape);
-    OpChecks.alike(op, "dOut", dOut, out);
-    OpChecks.alike(op, "dQ", dQ, q);
-    OpChecks.alike(op, "dK", dK, k);
-    OpChecks.alike(op, "dV", dV, v);
-    OpChecks.f32(op, "logSumExp", logSumExp, q.shape().rows(), shape.queryHeads());
+    TrainingOpChecks.attentionBackward(dQ, dK, dV, dOut, q, k, v, out, logSumExp, shape);
     Operands operands =
         new Operands(
             dQ,
@@ -51,8 +45,8 @@ final class CpuAttentionBackward {
             out,
             logSumExp,
             shape,
-            Math.toIntExact(sizes[1]),
-            Math.toIntExact(sizes[2]));
+            Math.toIntExact(q.shape().rows() / shape.batch()),
+            Math.toIntExact(k.shape().rows() / shape.batch()));
     workers.run(
         shape.batch() * shape.kvHeads(),
         task -> new Head(operands, task / shape.kvHeads(), task % shape.kvHeads()).run());

@@ -10,6 +10,7 @@ import org.mixedgpu.backend.HostLane;
 import org.mixedgpu.backend.Lane;
 import org.mixedgpu.backend.MemoryUse;
 import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.backend.TrainingOpChecks;
 import org.mixedgpu.backend.Transpose;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
@@ -205,7 +206,8 @@ public final class CpuBackend implements TrainingBackend {
 
   @Override
   public void addBiasBackward(Tensor dBias, Tensor dOut) {
-    rows.sum("addBiasBackward", host(dBias), host(dOut), true);
+    TrainingOpChecks.addBiasBackward(dBias, dOut);
+    rows.sum(host(dBias), host(dOut), true);
   }
 
   @Override
@@ -296,7 +298,8 @@ public final class CpuBackend implements TrainingBackend {
 
   @Override
   public void sumRows(Tensor out, Tensor x) {
-    rows.sum("sumRows", host(out), host(x), false);
+    TrainingOpChecks.sumRows(out, x);
+    rows.sum(host(out), host(x), false);
   }
 
   @Override

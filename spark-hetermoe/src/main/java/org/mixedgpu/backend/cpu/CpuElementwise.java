@@ -2,6 +2,7 @@ package org.mixedgpu.backend.cpu;
 
 import java.util.Arrays;
 import org.mixedgpu.backend.OpChecks;
+import org.mixedgpu.backend.TrainingOpChecks;
 import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.HostTensor;
 
@@ -20,19 +21,18 @@ final class CpuElementwise {
   }
 
   void fill(HostTensor out, float value) {
-    OpChecks.floats("fill", "out", out);
+    OpChecks.fill(out);
     float[] tile = new float[TILE];
     Arrays.fill(tile, value);
     tiles(out, (at, count) -> out.store(at, tile, 0, count));
   }
 
   void copy(HostTensor out, HostTensor in) {
-    OpChecks.operand("copy", "in", in, in.type(), out.shape().toArray());
+    OpChecks.copy(out, in);
     if (out.type() == in.type()) {
       tiles(out, (at, count) -> out.copy(at, in, at, count));
       return;
     }
-    Conversion.check(out.type(), in.type());
     tiles(out, (at, count) -> convert(out, in, at, count));
   }
 
@@ -55,9 +55,7 @@ final class CpuElementwise {
   }
 
   void add(HostTensor out, HostTensor a, HostTensor b) {
-    OpChecks.alike("add", "out", out, out);
-    OpChecks.alike("add", "a", a, out);
-    OpChecks.alike("add", "b", b, out);
+    OpChecks.add(out, a, b);
     tiles(
         out,
         (at, count) -> {
@@ -73,7 +71,7 @@ final class CpuElementwise {
   }
 
   void scale(HostTensor x, float factor) {
-    OpChecks.floats("scale", "x", x);
+    OpChecks.scale(x);
     tiles(
         x,
         (at, count) -> {
@@ -87,9 +85,7 @@ final class CpuElementwise {
   }
 
   void swiglu(HostTensor out, HostTensor gate, HostTensor up) {
-    OpChecks.alike("swiglu", "out", out, out);
-    OpChecks.alike("swiglu", "gate", gate, out);
-    OpChecks.alike("swiglu", "up", up, out);
+    OpChecks.swiglu(out, gate, up);
     tiles(
         out,
         (at, count) -> {
@@ -106,11 +102,7 @@ final class CpuElementwise {
 
   void swigluBackward(
       HostTensor dGate, HostTensor dUp, HostTensor dOut, HostTensor gate, HostTensor up) {
-    OpChecks.alike("swigluBackward", "dGate", dGate, dOut);
-    OpChecks.alike("swigluBackward", "dUp", dUp, dOut);
-    OpChecks.alike("swigluBackward", "dOut", dOut, dOut);
-    OpChecks.alike("swigluBackward", "gate", gate, dOut);
-    OpChecks.alike("swigluBackward", "up", up, dOut);
+    TrainingOpChecks.swigluBackward(dGate, dUp, dOut, gate, up);
     tiles(
         dOut,
         (at, count) -> {

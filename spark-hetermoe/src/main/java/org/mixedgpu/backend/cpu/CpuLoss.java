@@ -2,7 +2,6 @@ package org.mixedgpu.backend.cpu;
 
 import java.util.Arrays;
 import org.mixedgpu.backend.OpChecks;
-import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.HostTensor;
 import org.mixedgpu.tensor.Shape;
 
@@ -20,12 +19,8 @@ final class CpuLoss {
       HostTensor logits,
       HostTensor targets,
       float gradScale) {
-    Shape shape = OpChecks.rank("crossEntropy", "logits", logits, DType.F32, 2);
-    OpChecks.f32("crossEntropy", "rowLoss", rowLoss, shape.rows());
-    OpChecks.i32("crossEntropy", "targets", targets, shape.rows());
-    if (dLogits != null) {
-      OpChecks.alike("crossEntropy", "dLogits", dLogits, logits);
-    }
+    OpChecks.crossEntropy(rowLoss, dLogits, logits, targets);
+    Shape shape = logits.shape();
     int width = CpuRows.width(shape);
     workers.rows(
         shape.rows(),

@@ -1,11 +1,9 @@
 package org.mixedgpu.backend.cpu;
 
 import org.mixedgpu.backend.OpChecks;
+import org.mixedgpu.backend.TrainingOpChecks;
 import org.mixedgpu.backend.Transpose;
-import org.mixedgpu.base.Check;
-import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.HostTensor;
-import org.mixedgpu.tensor.Shape;
 
 /** Matrix products: cut into blocks of the output by shape, each one call of the native BLAS. */
 final class CpuMatrix {
@@ -16,21 +14,10 @@ final class CpuMatrix {
   }
 
   void matmul(HostTensor out, HostTensor a, HostTensor b, Transpose transpose, float beta) {
-    Shape shape = OpChecks.rank("matmul", "out", out, DType.F32, 2);
-    Shape left = OpChecks.rank("matmul", "a", a, DType.F32, 2);
-    long m = shape.dim(0);
-    long n = shape.dim(1);
-    long k = transpose == Transpose.TN ? left.dim(0) : left.dim(1);
-    if (transpose == Transpose.TN) {
-      OpChecks.f32("matmul TN", "a", a, k, m);
-    } else {
-      OpChecks.f32("matmul " + transpose, "a", a, m, k);
-    }
-    if (transpose == Transpose.NT) {
-      OpChecks.f32("matmul NT", "b", b, n, k);
-    } else {
-      OpChecks.f32("matmul " + transpose, "b", b, k, n);
-    }
+    OpChecks.matmul(out, a, b, transpose);
+    long m = out.shape().dim(0);
+    long n = out.shape().dim(1);
+    long k = a.shape().dim(transpose == Transpose.TN ? 0 : 1);
     Product product =
         new Product(
             transpose, out.address(), a.address(), b.address(), size(m), size(n), size(k), beta);
@@ -40,21 +27,12 @@ final class CpuMatrix {
 
   void grouped(
       HostTensor out, HostTensor in, HostTensor w, HostTensor offsets, Transpose transpose) {
-    Check.input(
-        transpose != Transpose.TN,
-        "groupedMatmul is NT (forward) or NN (data gradient); use groupedMatmulWeightGradient for"
-            + " TN");
-    String op = "groupedMatmul " + transpose;
-    Shape weights = OpChecks.rank(op, "w", w, DType.F32, 3);
-    int experts = size(weights.dim(0));
-    int n = size(weights.dim(transpose == Transpose.NT ? 1 : 2));
-    int k = size(weights.dim(transpose == Transpose.NT ? 2 : 1));
-    long rows = OpChecks.rank(op, "out", out, DType.F32, 2).rows();
-    OpChecks.f32(op, "out", out, rows, n);
-    OpChecks.f32(op, "in", in, rows, k);
-    OpChecks.i32(op, "offsets", offsets, experts + 1L);
+    OpChecks.groupedMatmul(out, in, w, offsets, transpose);
+    int experts = size(w.shape().dim(0));
+    int n = size(out.shape().dim(1));
+    int k = size(in.shape().dim(1));
     int[] bounds = offsets.ints();
-    OpChecks.offsets(op, bounds, rows);
+    OpChecks.offsets("groupedMatmul", bounds, out.shape().rows());
     run(
         experts,
         e ->
@@ -70,17 +48,12 @@ final class CpuMatrix {
   }
 
   void groupedWeightGradient(HostTensor dW, HostTensor dOut, HostTensor in, HostTensor offsets) {
-    String op = "groupedMatmulWeightGradient";
-    Shape weights = OpChecks.rank(op, "dW", dW, DType.F32, 3);
-    int experts = size(weights.dim(0));
-    int m = size(weights.dim(1));
-    int n = size(weights.dim(2));
-    long rows = OpChecks.rank(op, "dOut", dOut, DType.F32, 2).rows();
-    OpChecks.f32(op, "dOut", dOut, rows, m);
-    OpChecks.f32(op, "in", in, rows, n);
-    OpChecks.i32(op, "offsets", offsets, experts + 1L);
+    TrainingOpChecks.groupedMatmulWeightGradient(dW, dOut, in, offsets);
+    int experts = size(dW.shape().dim(0));
+    int m = size(dW.shape().dim(1));
+    int n = size(dW.shape().dim(2));
     int[] bounds = offsets.ints();
-    OpChecks.offsets(op, bounds, rows);
+    OpChecks.offsets("groupedMatmulWeightGradient", bounds, in.shape().rows());
     run(
         experts,
         e ->

@@ -1,8 +1,7 @@
 package org.mixedgpu.backend.cpu;
 
 import org.mixedgpu.backend.OpChecks;
-import org.mixedgpu.base.Check;
-import org.mixedgpu.tensor.DType;
+import org.mixedgpu.backend.TrainingOpChecks;
 import org.mixedgpu.tensor.HostTensor;
 import org.mixedgpu.tensor.Shape;
 
@@ -20,12 +19,8 @@ final class CpuNorm {
 
   void rmsNorm(
       HostTensor out, HostTensor inverseRms, HostTensor x, HostTensor gain, float epsilon) {
-    Shape shape = OpChecks.rank("rmsNorm", "x", x, DType.F32, 2);
-    OpChecks.alike("rmsNorm", "out", out, x);
-    OpChecks.f32("rmsNorm", "gain", gain, shape.dim(1));
-    if (inverseRms != null) {
-      OpChecks.f32("rmsNorm", "inverseRms", inverseRms, shape.rows());
-    }
+    OpChecks.rmsNorm(out, inverseRms, x, gain);
+    Shape shape = x.shape();
     int width = CpuRows.width(shape);
     workers.rows(
         shape.rows(),
@@ -60,15 +55,10 @@ final class CpuNorm {
       HostTensor x,
       HostTensor gain,
       HostTensor inverseRms) {
-    String op = "rmsNormBackward";
-    Shape shape = OpChecks.rank(op, "x", x, DType.F32, 2);
-    OpChecks.alike(op, "dX", dX, x);
-    OpChecks.alike(op, "dOut", dOut, x);
-    OpChecks.f32(op, "gain", gain, shape.dim(1));
-    OpChecks.f32(op, "inverseRms", inverseRms, shape.rows());
+    TrainingOpChecks.rmsNormBackward(dX, dGain, dOut, x, gain, inverseRms);
+    Shape shape = x.shape();
     int width = CpuRows.width(shape);
     if (dGain != null) {
-      OpChecks.f32(op, "dGain", dGain, shape.dim(1));
       // First, because dX may be dOut.
       gainGradient(dGain, dOut, x, inverseRms, width);
     }
@@ -126,29 +116,9 @@ final class CpuNorm {
       int firstPosition,
       int sequence,
       boolean inverse) {
-    Shape shape = OpChecks.rank("rope", "x", x, DType.F32, 2);
-    Check.input(
-        headDim > 0 && headDim % 2 == 0 && shape.dim(1) % headDim == 0,
-        "rope needs an even head size that divides the row width; found %d, x %s",
-        headDim,
-        shape);
+    OpChecks.rope(x, headDim, cos, sin, firstPosition, sequence);
+    Shape shape = x.shape();
     int half = headDim / 2;
-    Shape table = OpChecks.rank("rope", "cos", cos, DType.F32, 2);
-    OpChecks.f32("rope", "cos", cos, table.rows(), half);
-    OpChecks.f32("rope", "sin", sin, table.rows(), half);
-    Check.input(
-        sequence > 0 && shape.rows() % sequence == 0 && firstPosition >= 0,
-        "rope needs rows in whole sequences and a position of 0 or more; found %d rows, sequences"
-            + " of %d, first position %d",
-        shape.rows(),
-        sequence,
-        firstPosition);
-    Check.input(
-        firstPosition + (long) sequence <= table.rows(),
-        "rope needs positions %d to %d; the tables have %d",
-        firstPosition,
-        firstPosition + (long) sequence - 1,
-        table.rows());
     int width = CpuRows.width(shape);
     workers.rows(
         shape.rows(),

@@ -1,7 +1,7 @@
 package org.mixedgpu.backend.cpu;
 
 import org.mixedgpu.backend.AdamWStep;
-import org.mixedgpu.backend.OpChecks;
+import org.mixedgpu.backend.TrainingOpChecks;
 import org.mixedgpu.tensor.HostTensor;
 
 /** AdamW and the norm it is clipped by. */
@@ -18,8 +18,7 @@ final class CpuOptimizer {
   }
 
   void sumSquares(HostTensor out, HostTensor x) {
-    OpChecks.f32("sumSquares", "out", out, 1);
-    OpChecks.floats("sumSquares", "x", x);
+    TrainingOpChecks.sumSquares(out, x);
     long elements = x.shape().elements();
     int blocks = Math.toIntExact((elements + SUM_BLOCK - 1) / SUM_BLOCK);
     double[] partial = new double[blocks];
@@ -47,10 +46,7 @@ final class CpuOptimizer {
       HostTensor secondMoment,
       HostTensor gradient,
       AdamWStep step) {
-    OpChecks.alike("adamW", "param", param, param);
-    OpChecks.alike("adamW", "firstMoment", firstMoment, param);
-    OpChecks.alike("adamW", "secondMoment", secondMoment, param);
-    OpChecks.alike("adamW", "gradient", gradient, param);
+    TrainingOpChecks.adamW(param, firstMoment, secondMoment, gradient);
     double correction1 = 1 - StrictMath.pow(step.beta1(), step.step());
     double correction2 = 1 - StrictMath.pow(step.beta2(), step.step());
     float rate = (float) (step.learningRate() / correction1);

@@ -1,8 +1,7 @@
 package org.mixedgpu.backend.cpu;
 
 import org.mixedgpu.backend.OpChecks;
-import org.mixedgpu.base.Check;
-import org.mixedgpu.tensor.DType;
+import org.mixedgpu.backend.TrainingOpChecks;
 import org.mixedgpu.tensor.HostTensor;
 import org.mixedgpu.tensor.Shape;
 
@@ -20,14 +19,10 @@ final class CpuRouter {
       HostTensor experts,
       HostTensor logits,
       boolean renormalise) {
-    Shape shape = OpChecks.rank("routerTopK", "logits", logits, DType.F32, 2);
-    OpChecks.alike("routerTopK", "probs", probs, logits);
-    Shape choices = OpChecks.rank("routerTopK", "experts", experts, DType.I32, 2);
+    OpChecks.routerTopK(probs, weights, experts, logits);
+    Shape shape = logits.shape();
     int count = CpuRows.width(shape);
-    int k = (int) choices.dim(1);
-    OpChecks.i32("routerTopK", "experts", experts, shape.rows(), k);
-    OpChecks.f32("routerTopK", "weights", weights, shape.rows(), k);
-    Check.input(k <= count, "routerTopK cannot choose %d of %d experts", k, count);
+    int k = (int) experts.shape().dim(1);
     workers.rows(
         shape.rows(),
         (long) count * (k + 4),
@@ -78,14 +73,9 @@ final class CpuRouter {
 
   /** A stable counting sort. */
   void sortByExpert(HostTensor slotOf, HostTensor rowOf, HostTensor offsets, HostTensor experts) {
-    Shape choices = OpChecks.rank("sortByExpert", "experts", experts, DType.I32, 2);
-    OpChecks.i32("sortByExpert", "slotOf", slotOf, choices.toArray());
-    OpChecks.i32("sortByExpert", "rowOf", rowOf, choices.elements());
-    Shape bounds = OpChecks.rank("sortByExpert", "offsets", offsets, DType.I32, 1);
-    Check.input(
-        bounds.rows() >= 1, "sortByExpert needs offsets with one element more than experts");
-    int count = (int) bounds.rows() - 1;
-    int k = (int) choices.dim(1);
+    OpChecks.sortByExpert(slotOf, rowOf, offsets, experts);
+    int count = (int) offsets.shape().rows() - 1;
+    int k = (int) experts.shape().dim(1);
     int[] chosen = experts.ints();
     int[] next = new int[count + 1];
     for (int i = 0; i < chosen.length; i++) {
@@ -119,21 +109,11 @@ final class CpuRouter {
       boolean renormalise,
       HostTensor auxByExpert,
       float zScale) {
-    String op = "routerBackward";
-    Shape shape = OpChecks.rank(op, "probs", probs, DType.F32, 2);
-    OpChecks.alike(op, "dLogits", dLogits, probs);
-    Shape choices = OpChecks.rank(op, "experts", experts, DType.I32, 2);
-    OpChecks.i32(op, "experts", experts, shape.rows(), choices.dim(1));
-    OpChecks.f32(op, "weights", weights, choices.toArray());
-    OpChecks.f32(op, "dWeights", dWeights, choices.toArray());
-    if (zScale != 0) {
-      OpChecks.alike(op, "logits", logits, probs);
-    }
-    if (auxByExpert != null) {
-      OpChecks.f32(op, "auxByExpert", auxByExpert, shape.dim(1));
-    }
+    TrainingOpChecks.routerBackward(
+        dLogits, dWeights, probs, weights, experts, logits, auxByExpert, zScale);
+    Shape shape = probs.shape();
     int count = CpuRows.width(shape);
-    int k = (int) choices.dim(1);
+    int k = (int) experts.shape().dim(1);
     workers.rows(
         shape.rows(),
         4L * count,

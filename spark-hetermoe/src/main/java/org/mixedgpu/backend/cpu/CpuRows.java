@@ -2,8 +2,7 @@ package org.mixedgpu.backend.cpu;
 
 import java.util.Arrays;
 import org.mixedgpu.backend.OpChecks;
-import org.mixedgpu.base.Check;
-import org.mixedgpu.tensor.DType;
+import org.mixedgpu.backend.TrainingOpChecks;
 import org.mixedgpu.tensor.HostTensor;
 import org.mixedgpu.tensor.Shape;
 
@@ -21,14 +20,7 @@ final class CpuRows {
   }
 
   void gather(HostTensor out, HostTensor in, HostTensor index) {
-    OpChecks.floats("gatherRows", "out", out);
-    OpChecks.floats("gatherRows", "in", in);
-    Check.input(
-        in.shape().withRows(0).equals(out.shape().withRows(0)),
-        "gatherRows needs rows of equal shape; found in %s, out %s",
-        in.shape(),
-        out.shape());
-    OpChecks.i32("gatherRows", "index", index, out.shape().rows());
+    OpChecks.gatherRows(out, in, index);
     long limit = in.shape().rows();
     long width = out.shape().rowElements();
     workers.rows(
@@ -45,14 +37,7 @@ final class CpuRows {
   }
 
   void scatterAdd(HostTensor table, HostTensor dOut, HostTensor index) {
-    OpChecks.floats("scatterAddRows", "dTable", table);
-    OpChecks.floats("scatterAddRows", "dOut", dOut);
-    Check.input(
-        table.shape().withRows(0).equals(dOut.shape().withRows(0)),
-        "scatterAddRows needs rows of equal shape; found dTable %s, dOut %s",
-        table.shape(),
-        dOut.shape());
-    OpChecks.i32("scatterAddRows", "index", index, dOut.shape().rows());
+    TrainingOpChecks.scatterAddRows(table, dOut, index);
     int[] rows = index.ints();
     long limit = table.shape().rows();
     for (int i = 0; i < rows.length; i++) {
@@ -79,10 +64,8 @@ final class CpuRows {
 
   void combine(
       HostTensor out, HostTensor slots, HostTensor slotOf, HostTensor weights, boolean accumulate) {
-    Shape choices = checkCombine("combineRows", out, slots, slotOf);
-    if (weights != null) {
-      OpChecks.f32("combineRows", "weights", weights, choices.toArray());
-    }
+    OpChecks.combineRows(out, slots, slotOf, weights);
+    Shape choices = slotOf.shape();
     int width = width(out.shape());
     int perRow = (int) choices.dim(1);
     long limit = slots.shape().rows();
@@ -124,10 +107,8 @@ final class CpuRows {
       HostTensor slots,
       HostTensor slotOf,
       HostTensor weights) {
-    Shape choices = checkCombine("combineRowsBackward", dOut, slots, slotOf);
-    OpChecks.alike("combineRowsBackward", "dSlots", dSlots, slots);
-    OpChecks.f32("combineRowsBackward", "dWeights", dWeights, choices.toArray());
-    OpChecks.f32("combineRowsBackward", "weights", weights, choices.toArray());
+    TrainingOpChecks.combineRowsBackward(dSlots, dWeights, dOut, slots, slotOf, weights);
+    Shape choices = slotOf.shape();
     int width = width(dOut.shape());
     int perRow = (int) choices.dim(1);
     long limit = slots.shape().rows();
@@ -156,18 +137,9 @@ final class CpuRows {
         });
   }
 
-  private static Shape checkCombine(
-      String op, HostTensor out, HostTensor slots, HostTensor slotOf) {
-    Shape rows = OpChecks.rank(op, "out", out, DType.F32, 2);
-    Shape choices = OpChecks.rank(op, "slotOf", slotOf, DType.I32, 2);
-    OpChecks.i32(op, "slotOf", slotOf, rows.rows(), choices.dim(1));
-    OpChecks.f32(op, "slots", slots, rows.rows() * choices.dim(1), rows.dim(1));
-    return choices;
-  }
-
   void addBias(HostTensor x, HostTensor bias) {
-    Shape shape = OpChecks.rank("addBias", "x", x, DType.F32, 2);
-    OpChecks.f32("addBias", "bias", bias, shape.dim(1));
+    OpChecks.addBias(x, bias);
+    Shape shape = x.shape();
     int width = width(shape);
     workers.rows(
         shape.rows(),
@@ -188,9 +160,8 @@ final class CpuRows {
   }
 
   /** out[N] (+)= Σ_r x[r,N], in order of r. */
-  void sum(String op, HostTensor out, HostTensor x, boolean accumulate) {
-    Shape shape = OpChecks.rank(op, "rows", x, DType.F32, 2);
-    OpChecks.f32(op, "the sum", out, shape.dim(1));
+  void sum(HostTensor out, HostTensor x, boolean accumulate) {
+    Shape shape = x.shape();
     int width = width(shape);
     columns(
         width,
@@ -222,9 +193,8 @@ final class CpuRows {
   }
 
   void addGated(HostTensor out, HostTensor x, HostTensor gate) {
-    Shape shape = OpChecks.rank("addGated", "out", out, DType.F32, 2);
-    OpChecks.alike("addGated", "x", x, out);
-    OpChecks.f32("addGated", "gate", gate, shape.rows());
+    OpChecks.addGated(out, x, gate);
+    Shape shape = out.shape();
     int width = width(shape);
     workers.rows(
         shape.rows(),
@@ -244,11 +214,8 @@ final class CpuRows {
 
   void addGatedBackward(
       HostTensor dX, HostTensor dGate, HostTensor dOut, HostTensor x, HostTensor gate) {
-    Shape shape = OpChecks.rank("addGatedBackward", "dOut", dOut, DType.F32, 2);
-    OpChecks.alike("addGatedBackward", "dX", dX, dOut);
-    OpChecks.alike("addGatedBackward", "x", x, dOut);
-    OpChecks.f32("addGatedBackward", "gate", gate, shape.rows());
-    OpChecks.f32("addGatedBackward", "dGate", dGate, shape.rows());
+    TrainingOpChecks.addGatedBackward(dX, dGate, dOut, x, gate);
+    Shape shape = dOut.shape();
     int width = width(shape);
     workers.rows(
         shape.rows(),

@@ -1,0 +1,58 @@
+package org.mixedgpu.backend;
+
+import java.util.Arrays;
+import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.MixedGpuException;
+import org.mixedgpu.tensor.DType;
+import org.mixedgpu.tensor.Shape;
+import org.mixedgpu.tensor.Tensor;
+
+/** What the rules of {@link OpChecks} and {@link TrainingOpChecks} are made of. */
+final class Operand {
+  private Operand() {}
+
+  /** The operand has the type and exactly these extents. */
+  static void typed(String op, String name, Tensor tensor, DType type, long... dims) {
+    boolean fits = tensor != null && tensor.type() == type && tensor.shape().rank() == dims.length;
+    for (int i = 0; fits && i < dims.length; i++) {
+      fits = tensor.shape().dim(i) == dims[i];
+    }
+    if (!fits) {
+      throw broken(op, name, type + Arrays.toString(dims), tensor);
+    }
+  }
+
+  static void f32(String op, String name, Tensor tensor, long... dims) {
+    typed(op, name, tensor, DType.F32, dims);
+  }
+
+  static void i32(String op, String name, Tensor tensor, long... dims) {
+    typed(op, name, tensor, DType.I32, dims);
+  }
+
+  /** F32 in the other's shape. */
+  static void alike(String op, String name, Tensor tensor, Tensor other) {
+    typed(op, name, tensor, DType.F32, other.shape().toArray());
+  }
+
+  /** The operand has this type and number of dimensions; its extents are free. */
+  static Shape rank(String op, String name, Tensor tensor, DType type, int rank) {
+    if (tensor == null || tensor.type() != type || tensor.shape().rank() != rank) {
+      throw broken(op, name, type + " with " + rank + " dimensions", tensor);
+    }
+    return tensor.shape();
+  }
+
+  /** F32 in any shape. */
+  static void floats(String op, String name, Tensor tensor) {
+    if (tensor == null || tensor.type() != DType.F32) {
+      throw broken(op, name, "F32", tensor);
+    }
+  }
+
+  private static MixedGpuException broken(String op, String name, String expected, Tensor found) {
+    String foundText = found == null ? "null" : found.type() + found.shape().toString();
+    return new MixedGpuException(
+        Fault.BAD_INPUT, op + " needs " + name + " " + expected + "; found " + foundText);
+  }
+}

@@ -1,0 +1,413 @@
+package org.mixedgpu.backend;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
+
+import java.util.List;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.CountDownLatch;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.MixedGpuException;
+import org.mixedgpu.tensor.Tensor;
+
+/**
+ * What {@link Backend} and {@link TrainingBackend} mean, as tests that every implementation runs:
+ * results against {@link ReferenceBackend}, poisoned outputs, odd sizes, permitted aliasing,
+ * refused shapes. A new op enters here first.
+ */
+abstract class BackendContract extends OpContract {
+
+  @Test
+  void addBiasBackwardAddsAllRows() {
+    compare.check(
+        "addBiasBackward",
+        500,
+        (b, t) -> b.addBiasBackward(t[0], t[1]),
+        compare.inOut(301),
+        compare.in(500, 301));
+    refused(() -> backend.addBiasBackward(f32(2), f32(2, 3)), "addBiasBackward", "[3]", "[2]");
+  }
+
+  @Test
+  void swigluBackwardAlsoInPlace() {
+    for (int n : new int[] {1, 13, 40_003}) {
+      compare.check(
+          "swigluBackward",
+          8,
+          (b, t) -> b.swigluBackward(t[0], t[1], t[2], t[3], t[4]),
+          compare.out(n),
+          compare.out(n),
+          compare.in(n),
+          compare.in(n),
+          compare.in(n));
+      compare.check(
+          "swigluBackward over gate and up",
+          8,
+          (b, t) -> b.swigluBackward(t[0], t[1], t[2], t[0], t[1]),
+          compare.inOut(n),
+          compare.inOut(n),
+          compare.in(n));
+      compare.check(
+          "swigluBackward over dOut",
+          8,
+          (b, t) -> b.swigluBackward(t[0], t[1], t[0], t[2], t[1]),
+          compare.inOut(n),
+          compare.inOut(n),
+          compare.in(n));
+      compare.check(
+          "swigluBackward crosswise",
+          8,
+          (b, t) -> b.swigluBackward(t[1], t[0], t[2], t[0], t[1]),
+          compare.inOut(n),
+          compare.inOut(n),
+          compare.in(n));
+    }
+  }
+
+  @Test
+  void addGatedBackwardGivesBothGradients() {
+    compare.check(
+        "addGatedBackward",
+        301,
+        (b, t) -> b.addGatedBackward(t[0], t[1], t[2], t[3], t[4]),
+        compare.out(70, 301),
+        compare.out(70),
+        compare.in(70, 301),
+        compare.in(70, 301),
+        compare.in(70));
+  }
+
+  @Test
+  void scatterAddRowsAddsRepeatedRows() {
+    compare.check(
+        "scatterAddRows",
+        80,
+        (b, t) -> b.scatterAddRows(t[0], t[1], t[2]),
+        compare.inOut(9, 517),
+        compare.in(400, 517),
+        compare.in(compare.indexes(400, 9), 400));
+    Tensor index = i32(1);
+    OpComparison.write(backend, index, new int[] {3});
+    refused(() -> backend.scatterAddRows(f32(3, 2), f32(1, 2), index), "[0, 3)", "found 3");
+  }
+
+  @Test
+  void combineRowsBackwardAlsoInPlace() {
+    int rows = 57;
+    int k = 4;
+    int width = 203;
+    compare.check(
+        "combineRowsBackward",
+        width,
+        (b, t) -> b.combineRowsBackward(t[0], t[1], t[2], t[3], t[4], t[5]),
+        compare.out(rows * k, width),
+        compare.out(rows, k),
+        compare.in(rows, width),
+        compare.in(rows * k, width),
+        compare.in(compare.permutation(rows * k), rows, k),
+        compare.in(rows, k));
+    compare.check(
+        "combineRowsBackward over slots",
+        width,
+        (b, t) -> b.combineRowsBackward(t[0], t[1], t[2], t[0], t[3], t[4]),
+        compare.inOut(rows * k, width),
+        compare.out(rows, k),
+        compare.in(rows, width),
+        compare.in(compare.permutation(rows * k), rows, k),
+        compare.in(rows, k));
+  }
+
+  @Test
+  void groupedMatmulWeightGradientAddsPerExpert() {
+    int[][] groups = {{0, 5, 5, 64, 70}, {0, 0, 0, 0, 70}, {3, 20, 21, 40, 60}};
+    for (int[] offsets : groups) {
+      compare.check(
+          "groupedMatmulWeightGradient",
+          70,
+          (b, t) -> b.groupedMatmulWeightGradient(t[0], t[1], t[2], t[3]),
+          compare.inOut(4, 45, 33),
+          compare.in(70, 45),
+          compare.in(70, 33),
+          compare.in(offsets, 5));
+    }
+    refused(
+        () -> backend.groupedMatmulWeightGradient(f32(2, 3, 4), f32(6, 3), f32(6, 5), i32(3)),
+        "[6, 4]",
+        "[6, 5]");
+  }
+
+  @Test
+  void rmsNormBackwardAlsoInPlace() {
+    for (int width : new int[] {1, 9, 770}) {
+      OpComparison.Op all = (b, t) -> b.rmsNormBackward(t[0], t[1], t[2], t[3], t[4], t[5]);
+      float[] inverse = compare.normal(66);
+      compare.check(
+          "rmsNormBackward " + width,
+          width + 66,
+          all,
+          compare.out(66, width),
+          compare.inOut(width),
+          compare.in(66, width),
+          compare.in(66, width),
+          compare.in(width),
+          compare.in(inverse, 66));
+      compare.check(
+          "rmsNormBackward over dOut, no gain",
+          width,
+          (b, t) -> b.rmsNormBackward(t[0], null, t[0], t[1], t[2], t[3]),
+          compare.inOut(66, width),
+          compare.in(66, width),
+          compare.in(width),
+          compare.in(inverse, 66));
+      compare.check(
+          "rmsNormBackward over dOut",
+          width + 66,
+          (b, t) -> b.rmsNormBackward(t[0], t[1], t[0], t[2], t[3], t[4]),
+          compare.inOut(66, width),
+          compare.inOut(width),
+          compare.in(66, width),
+          compare.in(width),
+          compare.in(inverse, 66));
+    }
+  }
+
+  /** batch, Tq, Tk, query heads, KV heads, head size, window. */
+  @ParameterizedTest
+  @CsvSource({
+    "2, 2, 2, 1, 1, 8, 0",
+    "2, 5, 5, 4, 2, 6, 0",
+    "1, 70, 70, 2, 1, 16, 0",
+    "2, 130, 130, 4, 4, 8, 0",
+    "1, 3, 700, 6, 2, 8, 0",
+    "1, 300, 300, 2, 2, 4, 0",
+    "2, 40, 40, 2, 1, 8, 2",
+    "1, 200, 200, 4, 2, 8, 7",
+    "1, 20, 900, 2, 1, 8, 100",
+  })
+  void attentionBackwardGivesAllGradients(
+      int batch, int queries, int keys, int heads, int kvHeads, int width, int window) {
+    AttentionShape shape = new AttentionShape(batch, heads, kvHeads, width, 0.3f, window);
+    OpComparison.Operand q = compare.in(batch * queries, heads * width);
+    OpComparison.Operand k = compare.in(batch * keys, kvHeads * width);
+    OpComparison.Operand v = compare.in(batch * keys, kvHeads * width);
+    Object[] forward =
+        OpComparison.run(
+            reference,
+            (b, t) -> b.attention(t[0], t[1], t[2], t[3], t[4], shape),
+            compare.out(batch * queries, heads * width),
+            compare.out(batch * queries, heads),
+            q,
+            k,
+            v);
+    compare.check(
+        "attentionBackward",
+        queries * (heads / kvHeads) + keys + width,
+        (b, t) -> b.attentionBackward(t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], shape),
+        compare.out(batch * queries, heads * width),
+        compare.out(batch * keys, kvHeads * width),
+        compare.out(batch * keys, kvHeads * width),
+        compare.in(batch * queries, heads * width),
+        q,
+        k,
+        v,
+        compare.in((float[]) forward[0], batch * queries, heads * width),
+        compare.in((float[]) forward[1], batch * queries, heads));
+  }
+
+  /** A query that sees one key has probability 1 there: all goes to dV, and dQ and dK cancel. */
+  @Test
+  void attentionBackwardOfASingleKey() {
+    AttentionShape shape = new AttentionShape(1, 2, 2, 8, 0.5f, 1);
+    int rows = 5;
+    OpComparison.Operand q = compare.in(rows, 16);
+    OpComparison.Operand v = compare.in(rows, 16);
+    float[] logSumExp = new float[rows * 2];
+    for (int i = 0; i < logSumExp.length; i++) {
+      double score = 0;
+      for (int c = 0; c < 8; c++) {
+        score += 0.5 * q.floats()[i * 8 + c] * q.floats()[i * 8 + c];
+      }
+      logSumExp[i] = (float) score;
+    }
+    OpComparison.Operand dOut = compare.in(rows, 16);
+    Object[] got =
+        OpComparison.run(
+            backend,
+            (b, t) ->
+                b.attentionBackward(t[0], t[1], t[2], t[3], t[4], t[4], t[5], t[5], t[6], shape),
+            compare.out(rows, 16),
+            compare.out(rows, 16),
+            compare.out(rows, 16),
+            dOut,
+            q,
+            v,
+            compare.in(logSumExp, rows, 2));
+    for (int i = 0; i < rows * 16; i++) {
+      assertThat(((float[]) got[0])[i]).isBetween(-1e-4f, 1e-4f);
+      assertThat(((float[]) got[1])[i]).isBetween(-1e-4f, 1e-4f);
+      assertThat(((float[]) got[2])[i]).isCloseTo(dOut.floats()[i], within(1e-5f));
+    }
+  }
+
+  @Test
+  void routerBackwardThroughAllParts() {
+    int rows = 51;
+    int experts = 12;
+    int k = 3;
+    for (boolean renormalise : new boolean[] {false, true}) {
+      OpComparison.Operand logits = compare.in(rows, experts);
+      Object[] forward =
+          OpComparison.run(
+              reference,
+              (b, t) -> b.routerTopK(t[0], t[1], t[2], t[3], renormalise),
+              compare.out(rows, experts),
+              compare.out(rows, k),
+              compare.outInts(rows, k),
+              logits);
+      OpComparison.Operand[] operands = {
+        compare.out(rows, experts),
+        compare.in(rows, k),
+        compare.in((float[]) forward[0], rows, experts),
+        compare.in((float[]) forward[1], rows, k),
+        compare.in((int[]) forward[2], rows, k),
+        logits,
+        compare.in(experts)
+      };
+      compare.check(
+          "routerBackward",
+          experts,
+          (b, t) -> b.routerBackward(t[0], t[1], t[2], t[3], t[4], null, renormalise, null, 0f),
+          operands);
+      compare.check(
+          "routerBackward with both losses",
+          experts,
+          (b, t) -> b.routerBackward(t[0], t[1], t[2], t[3], t[4], t[5], renormalise, t[6], 0.02f),
+          operands);
+    }
+    refused(
+        () ->
+            backend.routerBackward(
+                f32(2, 4), f32(2, 1), f32(2, 4), f32(2, 1), i32(2, 1), null, true, null, 1f),
+        "logits",
+        "null");
+  }
+
+  @Test
+  void sumsOverAllAndOverRows() {
+    for (int n : new int[] {1, 100, 200_003}) {
+      compare.check(
+          "sumSquares", n, (b, t) -> b.sumSquares(t[0], t[1]), compare.out(1), compare.in(n));
+    }
+    compare.check(
+        "sumRows", 700, (b, t) -> b.sumRows(t[0], t[1]), compare.out(299), compare.in(700, 299));
+    refused(() -> backend.sumSquares(f32(2), f32(3)), "sumSquares", "[1]", "[2]");
+  }
+
+  @Test
+  void adamWStepsAsDefined() {
+    float[] second = compare.normal(40_001);
+    for (int i = 0; i < second.length; i++) {
+      second[i] = i % 10 == 0 ? 0 : second[i] * second[i];
+    }
+    for (long step : new long[] {1, 2, 1000}) {
+      AdamWStep hyper = new AdamWStep(1e-2f, 0.9f, 0.95f, 1e-8f, 0.1f, step, 0.5f);
+      compare.check(
+          "adamW, step " + step,
+          8,
+          (b, t) -> b.adamW(t[0], t[1], t[2], t[3], hyper),
+          compare.inOut(second.length),
+          compare.inOut(second.length),
+          compare.inOut(second, second.length),
+          compare.in(second.length));
+    }
+    refused(
+        () -> backend.adamW(f32(2), f32(2), f32(2), f32(3), new AdamWStep(1, 0, 0, 0, 0, 1, 1)),
+        "adamW",
+        "gradient",
+        "[2]",
+        "[3]");
+  }
+
+  // --- lanes --------------------------------------------------------------------------------
+
+  @Test
+  @Timeout(20)
+  void aLaneKeepsOrderAndEventsJoinLanes() {
+    List<String> order = new CopyOnWriteArrayList<>();
+    CountDownLatch release = new CountDownLatch(1);
+    try (Lane first = backend.lane("first");
+        Lane second = backend.lane("second")) {
+      first.submit(() -> uninterrupted(release));
+      first.submit(() -> order.add("first"));
+      Event done = first.record();
+      second.await(done);
+      second.submit(() -> order.add("second"));
+      assertThat(done.reached()).isFalse();
+      release.countDown();
+      done.synchronize();
+      assertThat(done.reached()).isTrue();
+      second.synchronize();
+      assertThat(order).containsExactly("first", "second");
+      assertThat(first.name()).isEqualTo("first");
+    }
+  }
+
+  @Test
+  @Timeout(20)
+  void opsOnALaneAreInOrder() {
+    Tensor x = f32(10_000);
+    try (Lane lane = backend.lane("compute")) {
+      lane.submit(() -> backend.fill(x, 1f));
+      for (int i = 0; i < 10; i++) {
+        lane.submit(() -> backend.add(x, x, x));
+      }
+      lane.synchronize();
+    }
+    assertThat(OpComparison.readFloats(backend, x)).containsOnly(1024f);
+  }
+
+  @Test
+  @Timeout(20)
+  void afterAFailureALaneSkipsAndRethrows() {
+    List<String> ran = new CopyOnWriteArrayList<>();
+    Lane lane = backend.lane("failing");
+    lane.submit(() -> ran.add("before"));
+    Event before = lane.record();
+    lane.submit(
+        () -> {
+          throw new MixedGpuException(Fault.MISSING, "planted");
+        });
+    lane.submit(() -> ran.add("after"));
+    Event after = lane.record();
+    before.synchronize();
+    assertThatThrownBy(after::synchronize).hasMessageContainingAll("failing", "planted");
+    assertThatThrownBy(lane::synchronize)
+        .isInstanceOfSatisfying(
+            MixedGpuException.class, e -> assertThat(e.fault()).isEqualTo(Fault.MISSING));
+    try (Lane other = backend.lane("other")) {
+      other.await(before);
+      other.submit(() -> ran.add("other"));
+      other.synchronize();
+    }
+    Lane behind = backend.lane("behind");
+    behind.await(after);
+    behind.submit(() -> ran.add("behind"));
+    assertThatThrownBy(behind::close).hasMessageContaining("planted");
+    assertThatThrownBy(lane::close).hasMessageContaining("planted");
+    assertThat(ran).containsExactly("before", "other");
+    assertThatThrownBy(() -> lane.submit(() -> {})).hasMessageContaining("closed");
+  }
+
+  private static void uninterrupted(CountDownLatch latch) {
+    try {
+      latch.await();
+    } catch (InterruptedException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+}

@@ -1,0 +1,489 @@
+package org.mixedgpu.backend;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
+
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.mixedgpu.tensor.Tensor;
+
+/** The part of {@link BackendContract} about the ops of a forward pass. */
+abstract class OpContract extends MemoryContract {
+
+  @Test
+  void fillOverwritesAll() {
+    for (int n : new int[] {1, 1000, 70_001}) {
+      compare.check("fill", 1, (b, t) -> b.fill(t[0], -2.5f), compare.out(n));
+    }
+    refused(() -> backend.fill(i32(3), 1f), "fill", "I32[3]");
+  }
+
+  @Test
+  void addAddsAlsoInPlace() {
+    for (int n : new int[] {1, 17, 50_001}) {
+      compare.check(
+          "add",
+          1,
+          (b, t) -> b.add(t[0], t[1], t[2]),
+          compare.out(n),
+          compare.in(n),
+          compare.in(n));
+      compare.check("add", 1, (b, t) -> b.add(t[0], t[0], t[1]), compare.inOut(n), compare.in(n));
+      compare.check("add", 1, (b, t) -> b.add(t[0], t[1], t[0]), compare.inOut(n), compare.in(n));
+      compare.check("add", 1, (b, t) -> b.add(t[0], t[0], t[0]), compare.inOut(n));
+    }
+    refused(() -> backend.add(f32(2, 3), f32(2, 3), f32(3, 2)), "add", "[2, 3]", "[3, 2]");
+  }
+
+  @Test
+  void scaleMultiplies() {
+    for (int n : new int[] {1, 17, 50_001}) {
+      compare.check("scale", 1, (b, t) -> b.scale(t[0], 0.3f), compare.inOut(n));
+    }
+  }
+
+  @Test
+  void addBiasAddsToEveryRow() {
+    compare.check(
+        "addBias", 1, (b, t) -> b.addBias(t[0], t[1]), compare.inOut(37, 1003), compare.in(1003));
+    refused(() -> backend.addBias(f32(2, 3), f32(2)), "addBias", "[3]", "[2]");
+  }
+
+  @Test
+  void swigluIsExactEnoughAlsoInPlace() {
+    for (int n : new int[] {1, 7, 51_003}) {
+      float[] gate = compare.normal(n);
+      for (int i = 0; i < n; i += 3) {
+        gate[i] *= 30;
+      }
+      compare.check(
+          "swiglu",
+          4,
+          (b, t) -> b.swiglu(t[0], t[1], t[2]),
+          compare.out(1, n),
+          compare.in(gate, 1, n),
+          compare.in(1, n));
+      compare.check(
+          "swiglu", 4, (b, t) -> b.swiglu(t[0], t[0], t[1]), compare.inOut(n), compare.in(n));
+      compare.check(
+          "swiglu", 4, (b, t) -> b.swiglu(t[0], t[1], t[0]), compare.inOut(n), compare.in(n));
+    }
+    refused(() -> backend.swiglu(f32(2), f32(3), f32(2)), "swiglu", "[2]", "[3]");
+  }
+
+  @Test
+  void swigluIsAccurateForLargeGates() {
+    float[] gate = {-100f, -88f, -50f, -20f, 0f, 20f, 88f, 100f, 1e30f};
+    Tensor g = f32(gate.length);
+    Tensor one = f32(gate.length);
+    OpComparison.write(backend, g, gate);
+    backend.fill(one, 1f);
+    backend.swiglu(g, g, one);
+    float[] got = OpComparison.readFloats(backend, g);
+    for (int i = 0; i < gate.length; i++) {
+      float expected = (float) (gate[i] / (1 + Math.exp(-(double) gate[i])));
+      assertThat(got[i]).isCloseTo(expected, within(Math.abs(expected) * 1e-6f + 1e-34f));
+    }
+  }
+
+  @Test
+  void addGatedAddsTheSigmoidsShare() {
+    compare.check(
+        "addGated",
+        4,
+        (b, t) -> b.addGated(t[0], t[1], t[2]),
+        compare.inOut(33, 515),
+        compare.in(33, 515),
+        compare.in(33));
+    refused(() -> backend.addGated(f32(2, 3), f32(2, 3), f32(3)), "addGated", "[2]", "[3]");
+  }
+
+  @Test
+  void gatherRowsCopiesRows() {
+    compare.check(
+        "gatherRows",
+        1,
+        (b, t) -> b.gatherRows(t[0], t[1], t[2]),
+        compare.out(301, 67),
+        compare.in(11, 67),
+        compare.in(compare.indexes(301, 11), 301));
+    refused(
+        () -> backend.gatherRows(f32(2, 3), f32(5, 4), i32(2)), "gatherRows", "[2, 3]", "[5, 4]");
+    Tensor index = i32(2);
+    OpComparison.write(backend, index, new int[] {0, 5});
+    refused(() -> backend.gatherRows(f32(2, 3), f32(5, 3), index), "[0, 5)", "5 at position 1");
+    OpComparison.write(backend, index, new int[] {-1, 0});
+    refused(() -> backend.gatherRows(f32(2, 3), f32(5, 3), index), "found -1 at position 0");
+  }
+
+  @Test
+  void combineRowsWeighsAndSums() {
+    int rows = 91;
+    int k = 3;
+    int width = 259;
+    for (boolean accumulate : new boolean[] {false, true}) {
+      compare.check(
+          "combineRows",
+          k,
+          (b, t) -> b.combineRows(t[0], t[1], t[2], t[3], accumulate),
+          accumulate ? compare.inOut(rows, width) : compare.out(rows, width),
+          compare.in(rows * k, width),
+          compare.in(compare.permutation(rows * k), rows, k),
+          compare.in(rows, k));
+      compare.check(
+          "combineRows without weights",
+          k,
+          (b, t) -> b.combineRows(t[0], t[1], t[2], null, accumulate),
+          accumulate ? compare.inOut(rows, width) : compare.out(rows, width),
+          compare.in(rows * k, width),
+          compare.in(compare.permutation(rows * k), rows, k));
+    }
+    refused(
+        () -> backend.combineRows(f32(2, 3), f32(5, 3), i32(2, 2), null, false),
+        "combineRows",
+        "[4, 3]",
+        "[5, 3]");
+  }
+
+  @ParameterizedTest
+  @EnumSource(Transpose.class)
+  void matmulOfOddSizes(Transpose transpose) {
+    int[][] sizes = {{1, 1, 1}, {3, 5, 7}, {65, 129, 33}, {257, 130, 190}, {1, 300, 200}};
+    for (int[] size : sizes) {
+      int m = size[0];
+      int n = size[1];
+      int k = size[2];
+      OpComparison.Operand a = transpose == Transpose.TN ? compare.in(k, m) : compare.in(m, k);
+      OpComparison.Operand b = transpose == Transpose.NT ? compare.in(n, k) : compare.in(k, n);
+      String what = "matmul " + transpose + " " + m + "x" + n + "x" + k;
+      compare.check(
+          what, k, (x, t) -> x.matmul(t[0], t[1], t[2], transpose, 0f), compare.out(m, n), a, b);
+      compare.check(
+          what + ", beta 1",
+          k,
+          (x, t) -> x.matmul(t[0], t[1], t[2], transpose, 1f),
+          compare.inOut(m, n),
+          a,
+          b);
+      compare.check(
+          what + ", beta -0.5",
+          k,
+          (x, t) -> x.matmul(t[0], t[1], t[2], transpose, -0.5f),
+          compare.inOut(m, n),
+          a,
+          b);
+    }
+  }
+
+  @Test
+  void matmulOverNothingIsZeroOrKeeps() {
+    compare.check(
+        "matmul, K 0",
+        1,
+        (b, t) -> b.matmul(t[0], t[1], t[2], Transpose.NN, 0f),
+        compare.out(3, 4),
+        compare.in(3, 0),
+        compare.in(0, 4));
+    compare.check(
+        "matmul, K 0, beta 1",
+        1,
+        (b, t) -> b.matmul(t[0], t[1], t[2], Transpose.TN, 1f),
+        compare.inOut(3, 4),
+        compare.in(0, 3),
+        compare.in(0, 4));
+    compare.check(
+        "matmul of no rows",
+        1,
+        (b, t) -> b.matmul(t[0], t[1], t[2], Transpose.NT, 0f),
+        compare.out(0, 4),
+        compare.in(0, 5),
+        compare.in(4, 5));
+  }
+
+  @Test
+  void matmulRefusesShapesThatDoNotFit() {
+    refused(
+        () -> backend.matmul(f32(2, 3), f32(2, 4), f32(3, 5), Transpose.NT, 0f),
+        "matmul NT",
+        "[3, 4]",
+        "[3, 5]");
+    refused(
+        () -> backend.matmul(f32(2, 3), f32(2, 4), f32(3, 4), Transpose.NN, 0f),
+        "[4, 3]",
+        "[3, 4]");
+    refused(
+        () -> backend.matmul(f32(2, 3), f32(4, 1), f32(4, 3), Transpose.TN, 0f),
+        "[4, 2]",
+        "[4, 1]");
+    refused(() -> backend.matmul(f32(2, 3), i32(2, 4), f32(3, 4), Transpose.NT, 0f), "I32[2, 4]");
+    refused(() -> backend.matmul(f32(2, 3), f32(8), f32(3, 4), Transpose.NT, 0f), "F32[8]");
+  }
+
+  @Test
+  void groupedMatmulUsesEachExpertsWeightAndKeepsOtherRows() {
+    int[][] groups = {{0, 5, 5, 64, 70}, {0, 0, 0, 0, 70}, {3, 20, 21, 40, 60}, {0, 0, 0, 0, 0}};
+    for (int[] offsets : groups) {
+      compare.check(
+          "groupedMatmul NT",
+          33,
+          (b, t) -> b.groupedMatmul(t[0], t[1], t[2], t[3], Transpose.NT),
+          compare.inOut(70, 45),
+          compare.in(70, 33),
+          compare.in(4, 45, 33),
+          compare.in(offsets, 5));
+      compare.check(
+          "groupedMatmul NN",
+          45,
+          (b, t) -> b.groupedMatmul(t[0], t[1], t[2], t[3], Transpose.NN),
+          compare.inOut(70, 33),
+          compare.in(70, 45),
+          compare.in(4, 45, 33),
+          compare.in(offsets, 5));
+    }
+  }
+
+  @Test
+  void groupedMatmulRefusesBadGroups() {
+    Tensor offsets = i32(3);
+    OpComparison.write(backend, offsets, new int[] {0, 6, 4});
+    refused(
+        () -> backend.groupedMatmul(f32(6, 2), f32(6, 3), f32(2, 2, 3), offsets, Transpose.NT),
+        "4 after 6");
+    OpComparison.write(backend, offsets, new int[] {0, 2, 7});
+    refused(
+        () -> backend.groupedMatmul(f32(6, 2), f32(6, 3), f32(2, 2, 3), offsets, Transpose.NT),
+        "[0, 6]",
+        "found 7");
+    refused(
+        () -> backend.groupedMatmul(f32(6, 2), f32(6, 3), f32(3, 2, 3), offsets, Transpose.NT),
+        "I32[4]",
+        "I32[3]");
+    refused(
+        () -> backend.groupedMatmul(f32(6, 2), f32(6, 3), f32(2, 2, 3), offsets, Transpose.TN),
+        "TN");
+  }
+
+  @Test
+  void rmsNormAlsoInPlaceAndWithoutSaving() {
+    for (int width : new int[] {1, 7, 64, 771, 4099}) {
+      compare.check(
+          "rmsNorm " + width,
+          width,
+          (b, t) -> b.rmsNorm(t[0], t[1], t[2], t[3], 1e-5f),
+          compare.out(29, width),
+          compare.out(29),
+          compare.in(29, width),
+          compare.in(width));
+      compare.check(
+          "rmsNorm in place " + width,
+          width,
+          (b, t) -> b.rmsNorm(t[0], null, t[0], t[1], 1e-6f),
+          compare.inOut(29, width),
+          compare.in(width));
+    }
+    refused(
+        () -> backend.rmsNorm(f32(2, 3), f32(3), f32(2, 3), f32(3), 0f), "rmsNorm", "[2]", "[3]");
+  }
+
+  @Test
+  void rmsNormOfZerosIsZero() {
+    Tensor x = f32(2, 8);
+    Tensor gain = f32(8);
+    backend.fill(gain, 1f);
+    backend.rmsNorm(x, null, x, gain, 1e-6f);
+    assertThat(OpComparison.readFloats(backend, x)).containsOnly(0f);
+  }
+
+  @Test
+  void ropeRotatesHalvesByPosition() {
+    int half = 8;
+    int positions = 40;
+    for (int sequence : new int[] {1, 6, 30}) {
+      for (boolean inverse : new boolean[] {false, true}) {
+        compare.check(
+            "rope, sequence " + sequence,
+            2,
+            (b, t) -> b.rope(t[0], 2 * half, t[1], t[2], 9, sequence, inverse),
+            compare.inOut(30, 3 * 2 * half),
+            compare.in(positions, half),
+            compare.in(positions, half));
+      }
+    }
+    refused(
+        () -> backend.rope(f32(6, 16), 16, f32(7, 8), f32(7, 8), 2, 6, false),
+        "positions 2 to 7",
+        "7");
+    refused(() -> backend.rope(f32(6, 15), 5, f32(7, 2), f32(7, 2), 0, 6, false), "even", "5");
+    refused(() -> backend.rope(f32(6, 16), 16, f32(7, 8), f32(7, 8), 0, 4, false), "6 rows", "4");
+  }
+
+  /** batch, Tq, Tk, query heads, KV heads, head size, window. */
+  @ParameterizedTest
+  @CsvSource({
+    "1, 1, 1, 1, 1, 8, 0",
+    "2, 5, 5, 4, 2, 6, 0",
+    "1, 70, 70, 2, 1, 16, 0",
+    "2, 130, 130, 4, 4, 8, 0",
+    "1, 3, 700, 6, 2, 8, 0",
+    "1, 66, 1100, 2, 2, 4, 0",
+    "1, 600, 600, 1, 1, 4, 0",
+    "2, 40, 40, 2, 1, 8, 1",
+    "1, 200, 200, 4, 2, 8, 7",
+    "1, 90, 1300, 2, 1, 8, 600",
+    "1, 300, 300, 2, 2, 5, 1000",
+  })
+  void attentionSeesEarlierKeysOnly(
+      int batch, int queries, int keys, int heads, int kvHeads, int width, int window) {
+    AttentionShape shape = new AttentionShape(batch, heads, kvHeads, width, 0.4f, window);
+    compare.check(
+        "attention",
+        keys + width,
+        (b, t) -> b.attention(t[0], t[1], t[2], t[3], t[4], shape),
+        compare.out(batch * queries, heads * width),
+        compare.out(batch * queries, heads),
+        compare.in(batch * queries, heads * width),
+        compare.in(batch * keys, kvHeads * width),
+        compare.in(batch * keys, kvHeads * width));
+    compare.check(
+        "attention without log-sum-exp",
+        keys + width,
+        (b, t) -> b.attention(t[0], null, t[1], t[2], t[3], shape),
+        compare.out(batch * queries, heads * width),
+        compare.in(batch * queries, heads * width),
+        compare.in(batch * keys, kvHeads * width),
+        compare.in(batch * keys, kvHeads * width));
+  }
+
+  @Test
+  void attentionSurvivesLargeScores() {
+    AttentionShape shape = new AttentionShape(1, 2, 2, 8, 40f, 0);
+    compare.check(
+        "attention, scores of hundreds",
+        // The products reach about 500, so that 500 times their relative error is in the exponent.
+        100L * 500 * 500,
+        (b, t) -> b.attention(t[0], t[1], t[2], t[3], t[4], shape),
+        compare.out(100, 16),
+        compare.out(100, 2),
+        compare.in(100, 16),
+        compare.in(100, 16),
+        compare.in(100, 16));
+  }
+
+  @Test
+  void attentionRefusesShapesThatDoNotFit() {
+    AttentionShape shape = new AttentionShape(2, 4, 2, 8, 1f, 0);
+    refused(
+        () -> backend.attention(f32(6, 32), null, f32(6, 32), f32(6, 8), f32(6, 16), shape),
+        "attention",
+        "k",
+        "[6, 16]",
+        "[6, 8]");
+    refused(
+        () -> backend.attention(f32(6, 32), null, f32(6, 32), f32(4, 16), f32(4, 16), shape),
+        "6 query rows",
+        "4 key rows");
+    refused(
+        () -> backend.attention(f32(5, 32), null, f32(5, 32), f32(6, 16), f32(6, 16), shape),
+        "batch 2");
+  }
+
+  /** Distinct multiples of 1/64 in each row: no near ties that rounding could decide. */
+  private float[] separated(int rows, int experts) {
+    float[] logits = new float[rows * experts];
+    for (int r = 0; r < rows; r++) {
+      int[] order = compare.permutation(experts);
+      for (int e = 0; e < experts; e++) {
+        logits[r * experts + e] = order[e] / 64f * 3f;
+      }
+    }
+    return logits;
+  }
+
+  @ParameterizedTest
+  @CsvSource({"1, 1", "3, 2", "8, 8", "60, 4", "130, 8"})
+  void routerTopKChoosesTheMostProbable(int experts, int k) {
+    for (boolean renormalise : new boolean[] {false, true}) {
+      compare.check(
+          "routerTopK " + experts + " " + k,
+          experts,
+          (b, t) -> b.routerTopK(t[0], t[1], t[2], t[3], renormalise),
+          compare.out(41, experts),
+          compare.out(41, k),
+          compare.outInts(41, k),
+          compare.in(separated(41, experts), 41, experts));
+    }
+  }
+
+  @Test
+  void routerTopKBreaksTiesTowardsTheLowerExpert() {
+    Tensor logits = f32(2, 5);
+    OpComparison.write(backend, logits, new float[] {1, 3, 3, 0, 3, 0, 0, 0, 0, 0});
+    Tensor experts = i32(2, 3);
+    Tensor weights = f32(2, 3);
+    backend.routerTopK(f32(2, 5), weights, experts, logits, true);
+    assertThat(OpComparison.readInts(backend, experts)).containsExactly(1, 2, 4, 0, 1, 2);
+    for (float weight : OpComparison.readFloats(backend, weights)) {
+      assertThat(weight).isBetween(0.333333f, 0.333334f);
+    }
+    refused(
+        () -> backend.routerTopK(f32(2, 5), f32(2, 6), i32(2, 6), logits, true), "6 of 5 experts");
+  }
+
+  @Test
+  void sortByExpertIsStable() {
+    for (int experts : new int[] {1, 7, 64}) {
+      compare.check(
+          "sortByExpert " + experts,
+          1,
+          (b, t) -> b.sortByExpert(t[0], t[1], t[2], t[3]),
+          compare.outInts(97, 4),
+          compare.outInts(97 * 4),
+          compare.outInts(experts + 1),
+          compare.in(compare.indexes(97 * 4, experts), 97, 4));
+    }
+    Tensor experts = i32(1, 2);
+    OpComparison.write(backend, experts, new int[] {1, 2});
+    refused(
+        () -> backend.sortByExpert(i32(1, 2), i32(2), i32(3), experts),
+        "[0, 2)",
+        "2 at position 1");
+  }
+
+  @Test
+  void crossEntropyIgnoresNegativeTargets() {
+    for (int width : new int[] {1, 10, 1025, 33_000}) {
+      int[] targets = compare.indexes(9, width);
+      targets[0] = -100;
+      targets[7] = -1;
+      targets[8] = width - 1;
+      compare.check(
+          "crossEntropy " + width,
+          width,
+          (b, t) -> b.crossEntropy(t[0], t[1], t[2], t[3], 0.25f),
+          compare.out(9),
+          compare.out(9, width),
+          compare.in(9, width),
+          compare.in(targets, 9));
+      compare.check(
+          "crossEntropy in place " + width,
+          width,
+          (b, t) -> b.crossEntropy(t[0], t[1], t[1], t[2], 1f),
+          compare.out(9),
+          compare.inOut(9, width),
+          compare.in(targets, 9));
+      compare.check(
+          "crossEntropy without gradient " + width,
+          width,
+          (b, t) -> b.crossEntropy(t[0], null, t[1], t[2], 1f),
+          compare.out(9),
+          compare.in(9, width),
+          compare.in(targets, 9));
+    }
+    Tensor targets = i32(2);
+    OpComparison.write(backend, targets, new int[] {0, 4});
+    refused(
+        () -> backend.crossEntropy(f32(2), null, f32(2, 4), targets, 1f), "[0, 4)", "position 1");
+  }
+}
