@@ -16,7 +16,6 @@ import org.mixedgpu.nn.AttentionSide;
 import org.mixedgpu.nn.Embedding;
 import org.mixedgpu.nn.Head;
 import org.mixedgpu.nn.Parameters;
-import org.mixedgpu.nn.Part;
 import org.mixedgpu.nn.RopeTables;
 import org.mixedgpu.nn.Workspace;
 import org.mixedgpu.tensor.Tensor;
@@ -48,8 +47,10 @@ final class AttentionMember extends Member {
       TrainingBackend backend,
       Exchange exchange,
       MemberLanes lanes,
+      Resources resources,
+      Parameters parameters,
       BatchSource batches) {
-    super(job, backend, exchange, lanes, Part.withoutExperts());
+    super(job, backend, exchange, lanes, resources, parameters);
     this.batches = batches;
     TrainingPlan plan = job.plan();
     int[] peers = new int[plan.attentionRanks()];
@@ -69,7 +70,7 @@ final class AttentionMember extends Member {
     }
     slices = new AttentionSlice[plan.microBatches()];
     for (int j = 0; j < slices.length; j++) {
-      slices[j] = own(new AttentionSlice(backend, job, sides, plan.sequences(rank, j)));
+      slices[j] = new AttentionSlice(backend, resources, job, sides, plan.sequences(rank, j));
     }
   }
 

@@ -2,8 +2,6 @@ package org.mixedgpu.hetermoe.train;
 
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.util.ArrayList;
-import java.util.List;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.nn.AttentionSide;
@@ -15,9 +13,10 @@ import org.mixedgpu.tensor.Tensor;
 
 /**
  * An attention rank's part of one micro-batch: tokens, and activations of all layers until their
- * backward pass. Owns its tensors.
+ * backward pass. Its tensors
+ * live as long as the resources given.
  */
-final class AttentionSlice implements AutoCloseable {
+final class AttentionSlice {
   final Tensor ids;
   final Tensor targets;
   final Tensor rowLoss;
@@ -46,10 +45,11 @@ final class AttentionSlice implements AutoCloseable {
   private final ModelConfig model;
   private final ByteBuffer host;
   private final ByteBuffer offsetsOnHost;
-  private final List<AutoCloseable> owned = new ArrayList<>();
+  private final Resources resources;
 
-  AttentionSlice(TrainingBackend backend, ZebraJob job, AttentionSide[] sides, int sequences) {
+  AttentionSlice(TrainingBackend backend, Resources resources, ZebraJob job, AttentionSide[] sides, int sequences) {
     this.backend = backend;
+    this.resources = resources;
     this.model = job.model();
     int sequence = job.plan().sequenceTokens();
     int rows = Math.multiplyExact(sequences, sequence);
@@ -86,8 +86,7 @@ final class AttentionSlice implements AutoCloseable {
   }
 
   private <T extends AutoCloseable> T own(T resource) {
-    owned.add(resource);
-    return resource;
+    return resources.own(resource);
   }
 
   /** Takes the tokens of a step; returns how many targets they have. */
@@ -129,18 +128,5 @@ final class AttentionSlice implements AutoCloseable {
       sum += host.getFloat(i);
     }
     return sum;
-  }
-
-  @Override
-  public void close() {
-    for (AutoCloseable resource : owned) {
-      try {
-        resource.close();
-      } catch (RuntimeException e) {
-        throw e;
-      } catch (Exception e) {
-        throw new IllegalStateException(e);
-      }
-    }
   }
 }

@@ -12,7 +12,7 @@ import org.mixedgpu.hetermoe.plan.Task;
 import org.mixedgpu.hetermoe.plan.TaskKind;
 import org.mixedgpu.hetermoe.plan.TrainingPlan;
 import org.mixedgpu.nn.ExpertSide;
-import org.mixedgpu.nn.Part;
+import org.mixedgpu.nn.Parameters;
 import org.mixedgpu.nn.Workspace;
 import org.mixedgpu.tensor.Tensor;
 
@@ -37,13 +37,8 @@ final class ExpertMember extends Member {
 
   private final Tensor scratch;
 
-  ExpertMember(ZebraJob job, TrainingBackend backend, Exchange exchange, MemberLanes lanes) {
-    super(
-        job,
-        backend,
-        exchange,
-        lanes,
-        Part.experts(job.plan().placement().expertsOf(exchange.rank())));
+  ExpertMember(ZebraJob job, TrainingBackend backend, Exchange exchange, MemberLanes lanes, Resources resources, Parameters parameters) {
+    super(job, backend, exchange, lanes, resources, parameters);
     TrainingPlan plan = job.plan();
     sources = plan.attentionRanks();
     int layers = job.model().layers();

@@ -1,6 +1,5 @@
 package org.mixedgpu.hetermoe.train;
 
-import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -16,16 +15,16 @@ import org.mixedgpu.hetermoe.plan.Role;
 import org.mixedgpu.hetermoe.plan.Task;
 import org.mixedgpu.hetermoe.plan.ZebraSchedule;
 import org.mixedgpu.nn.Parameters;
-import org.mixedgpu.nn.Part;
 import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
 /**
  * One side of the training of one rank: it puts the schedule's tasks on its lanes and knows how to
- * do each. Owns parameters, gradients and activations.
+ * do each. Its parameters, gradients and
+ * activations live as long as the resources given.
  */
-abstract class Member implements AutoCloseable {
+abstract class Member {
   final ZebraJob job;
   final int rank;
   final TrainingBackend backend;
@@ -34,24 +33,34 @@ abstract class Member implements AutoCloseable {
   final Parameters grads;
   private final Exchange exchange;
   private final MemberLanes lanes;
-  private final List<AutoCloseable> owned = new ArrayList<>();
+  private final Resources resources;
   private final AtomicLong bytesSent = new AtomicLong();
   private long gradientBytesTaken;
   private final List<Task> computeTasks;
 
-  Member(ZebraJob job, TrainingBackend backend, Exchange exchange, MemberLanes lanes, Part part) {
+  /**
+   * @param resources closes everything that this member opens
+   */
+  Member(
+      ZebraJob job,
+      TrainingBackend backend,
+      Exchange exchange,
+      MemberLanes lanes,
+      Resources resources,
+      Parameters parameters) {
     this.job = job;
     this.rank = exchange.rank();
     this.backend = backend;
     this.exchange = exchange;
     this.lanes = lanes;
+    this.resources = resources;
     this.schedule = job.plan().schedule();
     Role role = job.plan().role(rank);
     this.computeTasks =
         schedule.tasks(role, LaneKind.COMPUTE).stream()
             .filter(task -> job.plan().takesPart(rank, task))
             .toList();
-    this.parameters = own(Parameters.allocate(backend, job.model(), part));
+    this.parameters = parameters;
     this.grads = own(Parameters.like(parameters));
   }
 
@@ -137,21 +146,6 @@ abstract class Member implements AutoCloseable {
   }
 
   final <T extends AutoCloseable> T own(T resource) {
-    owned.add(resource);
-    return resource;
-  }
-
-  @Override
-  public void close() {
-    for (int i = owned.size() - 1; i >= 0; i--) {
-      try {
-        owned.get(i).close();
-      } catch (RuntimeException e) {
-        throw e;
-      } catch (Exception e) {
-        throw new IllegalStateException(e);
-      }
-    }
-    owned.clear();
+    return resources.own(resource);
   }
 }

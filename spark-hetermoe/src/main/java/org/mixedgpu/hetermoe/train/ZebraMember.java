@@ -12,6 +12,9 @@ import org.mixedgpu.hetermoe.plan.Role;
 import org.mixedgpu.hetermoe.plan.Task;
 import org.mixedgpu.hetermoe.plan.TaskKind;
 import org.mixedgpu.hetermoe.plan.Timeline;
+import org.mixedgpu.nn.Parameters;
+import org.mixedgpu.nn.Part;
+import org.mixedgpu.nn.checkpoint.SavedShard;
 
 /**
  * One rank of a zebra-parallel training run ("HeterMoE: Efficient Training of Mixture-of-Experts
@@ -63,24 +66,21 @@ public final class ZebraMember {
     Role role = job.plan().role(exchange.rank());
     String name = (role == Role.ATTENTION ? "attention-" : "expert-") + exchange.rank();
     MemberLanes lanes = new MemberLanes(backend, exchange, name);
-    Run run = null;
+    Resources resources = new Resources();
     try {
-      run = new Run(role, lanes);
-      return run.train();
+      return new Run(role, lanes, resources).train();
     } catch (Throwable e) {
       // Errors too: peers must not wait for a member that has run out of memory.
       throw lanes.firstFailure(e);
     } finally {
       // Lanes first: their work uses the tensors.
       lanes.close();
-      if (run != null) {
-        run.close();
-      }
+      resources.close();
     }
   }
 
   /** What lives from the first step to the last. */
-  private final class Run implements AutoCloseable {
+  private final class Run {
     private final int ranks = job.plan().ranks();
     private final int rank = exchange.rank();
     private final MemberLanes lanes;
@@ -92,20 +92,26 @@ public final class ZebraMember {
         new Task(TaskKind.UPDATE, job.model().layers(), 0, Direction.BACKWARD);
     private long reported;
 
-    Run(Role role, MemberLanes lanes) {
+    Run(Role role, MemberLanes lanes, Resources resources) {
       this.lanes = lanes;
+      Part part =
+          role == Role.ATTENTION
+              ? Part.withoutExperts()
+              : Part.experts(job.plan().placement().expertsOf(rank));
+      Parameters parameters = resources.own(parts.open(backend, job.model(), part));
       this.member =
           role == Role.ATTENTION
-              ? new AttentionMember(job, backend, exchange, lanes, batches)
-              : new ExpertMember(job, backend, exchange, lanes);
-      this.optimizer = new Optimizer(backend, member.parameters, job.optimizer());
-      this.norm = new GradientNorm(backend, member.grads);
+              ? new AttentionMember(
+                  job, backend, exchange, lanes, resources, parameters, batches)
+              : new ExpertMember(job, backend, exchange, lanes, resources, parameters);
+      this.optimizer =
+          resources.own(new Optimizer(backend, parameters, job.optimizer()));
+      this.norm = resources.own(new GradientNorm(backend, member.grads));
       int[] everyone = IntStream.range(0, ranks).toArray();
-      this.all = new AllReduce(exchange, "step", everyone, backend, 0);
+      this.all = resources.own(new AllReduce(exchange, "step", everyone, backend, 0));
     }
 
     MemberReport train() {
-      parts.load(member.parameters);
       backend.synchronize();
       // Ranks start together, so that the first step's time is that of a step.
       all.sum();
@@ -115,13 +121,10 @@ public final class ZebraMember {
         report = step(step);
         listener.onStep(report);
       }
-      parts.save(rank, member.parameters);
+      SavedShard shard = parts.save(backend, rank, member.parameters).orElse(null);
+      // Whoever returns says that all parts are there.
       all.sum();
-      if (rank == 0) {
-        parts.publish();
-      }
-      all.sum();
-      return new MemberReport(rank, report, timeline());
+      return new MemberReport(rank, report, timeline(), shard);
     }
 
     private StepReport step(long step) {
@@ -193,14 +196,6 @@ public final class ZebraMember {
       return job.recordTimeline()
           ? new Timeline(job.plan().attentionRanks(), ranks, lanes.recorded()).pack()
           : new long[0];
-    }
-
-    @Override
-    public void close() {
-      all.close();
-      norm.close();
-      optimizer.close();
-      member.close();
     }
   }
 }

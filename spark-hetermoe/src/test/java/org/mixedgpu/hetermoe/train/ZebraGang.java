@@ -6,6 +6,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Random;
 import java.util.TreeMap;
 import java.util.concurrent.ExecutionException;
@@ -13,12 +14,16 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
+import org.mixedgpu.backend.Backend;
 import org.mixedgpu.backend.Backends;
 import org.mixedgpu.backend.CpuOptions;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
 import org.mixedgpu.hetermoe.exchange.InProcessExchange;
+import org.mixedgpu.nn.ModelConfig;
 import org.mixedgpu.nn.Parameters;
+import org.mixedgpu.nn.Part;
+import org.mixedgpu.nn.checkpoint.SavedShard;
 import org.mixedgpu.tensor.Tensor;
 
 /** Runs all ranks of a job as threads of this process. */
@@ -60,7 +65,11 @@ final class ZebraGang {
     };
   }
 
-  static List<Outcome> run(ZebraJob job, BatchSource batches, Fault fault) throws Exception {
+  static List<Outcome> run(ZebraJob job, BatchSource batches) throws Exception {
+    return run(job, batches, ModelParts.random(SEED), NO_FAULT);
+  }
+
+  static List<Outcome> run(ZebraJob job, BatchSource batches, ModelParts parts, Fault fault) throws Exception {
     int ranks = job.plan().ranks();
     List<TrainingBackend> backends = new ArrayList<>();
     for (int rank = 0; rank < ranks; rank++) {
@@ -74,7 +83,7 @@ final class ZebraGang {
         int of = rank;
         running.add(
             threads.submit(
-                () -> member(job, of, backends.get(of), exchanges.get(of), batches, fault)));
+                () -> member(job, of, backends.get(of), exchanges.get(of), batches, parts, fault)));
       }
       List<Outcome> outcomes = new ArrayList<>();
       for (Future<Outcome> each : running) {
@@ -105,23 +114,21 @@ final class ZebraGang {
       TrainingBackend backend,
       InProcessExchange exchange,
       BatchSource batches,
+      ModelParts parts,
       Fault fault) {
     Map<String, float[]> weights = new TreeMap<>();
-    ModelParts parts =
+    ModelParts watched =
         new ModelParts() {
           @Override
-          public void load(Parameters part) {
-            part.initialize(SEED);
-            fault.beforeStep(rank, 1, exchange);
+          public Parameters open(Backend of, ModelConfig model, Part part) {
+            return parts.open(of, model, part);
           }
 
           @Override
-          public void save(int of, Parameters part) {
+          public Optional<SavedShard> save(Backend of, int rankOf, Parameters part) {
             weights.putAll(snapshot(backend, part));
+            return parts.save(of, rankOf, part);
           }
-
-          @Override
-          public void publish() {}
         };
     ZebraMember member =
         new ZebraMember(
@@ -129,7 +136,7 @@ final class ZebraGang {
             backend,
             exchange,
             batches,
-            parts,
+            watched,
             report -> fault.beforeStep(rank, report.step() + 1, exchange));
     return new Outcome(member.run(), weights, null);
   }

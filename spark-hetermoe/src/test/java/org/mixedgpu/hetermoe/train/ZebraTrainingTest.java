@@ -64,7 +64,7 @@ class ZebraTrainingTest {
     Map<String, float[]> expected = new TreeMap<>();
     StepReport alone = alone(job, expected);
     List<ZebraGang.Outcome> outcomes =
-        ZebraGang.run(job, ZebraGang.tokens(SEQUENCE), ZebraGang.NO_FAULT);
+        ZebraGang.run(job, ZebraGang.tokens(SEQUENCE));
     Map<String, float[]> found = weights(job, outcomes);
 
     assertClose(found, expected);
@@ -85,7 +85,7 @@ class ZebraTrainingTest {
     Map<String, float[]> expected = new TreeMap<>();
     StepReport alone = alone(job, expected);
     List<ZebraGang.Outcome> outcomes =
-        ZebraGang.run(job, ZebraGang.tokens(SEQUENCE), ZebraGang.NO_FAULT);
+        ZebraGang.run(job, ZebraGang.tokens(SEQUENCE));
     assertClose(weights(job, outcomes), expected);
     assertThat(outcomes.get(3).report().last().auxLoss()).isCloseTo(alone.auxLoss(), within(1e-6));
   }
@@ -94,9 +94,9 @@ class ZebraTrainingTest {
   void theSameSeedTwiceGivesTheSameBits() throws Exception {
     ZebraJob job = job(ZebraModels.qwen2Moe(0.01f), 2, 2, 3, AuxLoss.Kind.HUGGING_FACE);
     List<ZebraGang.Outcome> first =
-        ZebraGang.run(job, ZebraGang.tokens(SEQUENCE), ZebraGang.NO_FAULT);
+        ZebraGang.run(job, ZebraGang.tokens(SEQUENCE));
     List<ZebraGang.Outcome> second =
-        ZebraGang.run(job, ZebraGang.tokens(SEQUENCE), ZebraGang.NO_FAULT);
+        ZebraGang.run(job, ZebraGang.tokens(SEQUENCE));
     for (int rank = 0; rank < 4; rank++) {
       Map<String, float[]> again = second.get(rank).weights();
       first
@@ -131,7 +131,7 @@ class ZebraTrainingTest {
     Map<String, float[]> expected = new TreeMap<>();
     TrainerConfig one = new TrainerConfig(7, SEQUENCE, 1, optimizer(), AuxLoss.Kind.HUGGING_FACE);
     alone(model, one, padded, expected);
-    assertClose(weights(job, ZebraGang.run(job, padded, ZebraGang.NO_FAULT)), expected);
+    assertClose(weights(job, ZebraGang.run(job, padded)), expected);
   }
 
   @Test
@@ -141,7 +141,7 @@ class ZebraTrainingTest {
     Map<String, float[]> expected = new TreeMap<>();
     alone(job, expected);
     List<ZebraGang.Outcome> outcomes =
-        ZebraGang.run(job, ZebraGang.tokens(SEQUENCE), ZebraGang.NO_FAULT);
+        ZebraGang.run(job, ZebraGang.tokens(SEQUENCE));
     assertClose(weights(job, outcomes), expected);
   }
 
@@ -151,7 +151,7 @@ class ZebraTrainingTest {
     ZebraJob job =
         new ZebraJob(quick.model(), quick.plan(), quick.optimizer(), quick.auxKind(), 2, true);
     List<ZebraGang.Outcome> outcomes =
-        ZebraGang.run(job, ZebraGang.tokens(SEQUENCE), ZebraGang.NO_FAULT);
+        ZebraGang.run(job, ZebraGang.tokens(SEQUENCE));
     Timeline timeline =
         Timeline.merge(
             outcomes.stream().map(outcome -> outcome.report().timeline().orElseThrow()).toList());
