@@ -119,9 +119,5 @@ record TrainTask(
           Checkpoint.saveShard(
               deployment.store(), output, backend, part, shard, shards, SaveOptions.defaults()));
     }
-
-    /** The driver does, which knows all shards. */
-    @Override
-    public void publish() {}
   }
 }

@@ -13,8 +13,7 @@ import org.mixedgpu.tensor.Tensor;
 
 /**
  * An attention rank's part of one micro-batch: tokens, and activations of all layers until their
- * backward pass. Its tensors
- * live as long as the resources given.
+ * backward pass. Its tensors live as long as the resources given.
  */
 final class AttentionSlice {
   final Tensor ids;
@@ -47,7 +46,12 @@ final class AttentionSlice {
   private final ByteBuffer offsetsOnHost;
   private final Resources resources;
 
-  AttentionSlice(TrainingBackend backend, Resources resources, ZebraJob job, AttentionSide[] sides, int sequences) {
+  AttentionSlice(
+      TrainingBackend backend,
+      Resources resources,
+      ZebraJob job,
+      AttentionSide[] sides,
+      int sequences) {
     this.backend = backend;
     this.resources = resources;
     this.model = job.model();

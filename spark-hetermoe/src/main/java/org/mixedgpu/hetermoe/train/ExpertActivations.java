@@ -17,7 +17,7 @@ import org.mixedgpu.tensor.Tensor;
  *
  * <p>How many rows come is up to the router. The large tensors begin at {@link #HEADROOM} times the
  * even share and grow, at most to every choice that could fall on these experts; no token is ever
- * dropped. Owns its tensors.
+ * dropped.
  */
 final class ExpertActivations implements AutoCloseable {
   private static final double HEADROOM = 1.25;
@@ -43,12 +43,14 @@ final class ExpertActivations implements AutoCloseable {
   private int rows;
 
   /**
+   * @param resources closes the small tensors; this object closes the ones that grow
    * @param sources attention ranks
    * @param worst rows if all choices that can fall on these experts do
    * @param expected rows if the router spreads them evenly
    */
   ExpertActivations(
       TrainingBackend backend,
+      Resources resources,
       ExpertSide side,
       int sources,
       int hidden,
@@ -66,16 +68,21 @@ final class ExpertActivations implements AutoCloseable {
     this.hostOffsets = new int[side.experts() + 1];
     int words = Math.max(worst, hostOffsets.length);
     this.host = ByteBuffer.allocateDirect(words * Integer.BYTES).order(ByteOrder.LITTLE_ENDIAN);
-    this.index = backend.allocate(DType.I32, Shape.of(worst));
-    this.inverse = backend.allocate(DType.I32, Shape.of(worst));
-    this.offsets = backend.allocate(DType.I32, Shape.of(hostOffsets.length));
+    this.index = resources.own(backend.allocate(DType.I32, Shape.of(worst)));
+    this.inverse = resources.own(backend.allocate(DType.I32, Shape.of(worst)));
+    this.offsets = resources.own(backend.allocate(DType.I32, Shape.of(hostOffsets.length)));
     allocate((int) Math.min(worst, Math.ceil(HEADROOM * expected) + 1));
   }
 
   private void allocate(int rowsOfTensors) {
     capacity = rowsOfTensors;
     inSlots = backend.allocate(DType.F32, Shape.of(capacity, hidden));
-    saved = side.allocate(capacity);
+    try {
+      saved = side.allocate(capacity);
+    } catch (RuntimeException e) {
+      inSlots.close();
+      throw e;
+    }
   }
 
   /** Rows of each local expert, in order, that a source sends, from its first expert on. */
@@ -171,9 +178,6 @@ final class ExpertActivations implements AutoCloseable {
 
   @Override
   public void close() {
-    index.close();
-    inverse.close();
-    offsets.close();
     inSlots.close();
     saved.close();
   }

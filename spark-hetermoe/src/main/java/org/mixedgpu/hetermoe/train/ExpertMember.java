@@ -37,7 +37,13 @@ final class ExpertMember extends Member {
 
   private final Tensor scratch;
 
-  ExpertMember(ZebraJob job, TrainingBackend backend, Exchange exchange, MemberLanes lanes, Resources resources, Parameters parameters) {
+  ExpertMember(
+      ZebraJob job,
+      TrainingBackend backend,
+      Exchange exchange,
+      MemberLanes lanes,
+      Resources resources,
+      Parameters parameters) {
     super(job, backend, exchange, lanes, resources, parameters);
     TrainingPlan plan = job.plan();
     sources = plan.attentionRanks();
@@ -61,7 +67,7 @@ final class ExpertMember extends Member {
         activations[layer][j] =
             own(
                 new ExpertActivations(
-                    backend, side, sources, job.model().hidden(), worst, expected));
+                    backend, resources, side, sources, job.model().hidden(), worst, expected));
       }
     }
     staging = new Tensor[most.length];

@@ -21,8 +21,7 @@ import org.mixedgpu.tensor.Tensor;
 
 /**
  * One side of the training of one rank: it puts the schedule's tasks on its lanes and knows how to
- * do each. Its parameters, gradients and
- * activations live as long as the resources given.
+ * do each. Its parameters, gradients and activations live as long as the resources given.
  */
 abstract class Member {
   final ZebraJob job;

@@ -14,7 +14,6 @@ import org.mixedgpu.hetermoe.plan.TaskKind;
 import org.mixedgpu.hetermoe.plan.Timeline;
 import org.mixedgpu.nn.Parameters;
 import org.mixedgpu.nn.Part;
-import org.mixedgpu.nn.checkpoint.SavedShard;
 
 /**
  * One rank of a zebra-parallel training run ("HeterMoE: Efficient Training of Mixture-of-Experts
@@ -98,20 +97,19 @@ public final class ZebraMember {
           role == Role.ATTENTION
               ? Part.withoutExperts()
               : Part.experts(job.plan().placement().expertsOf(rank));
-      Parameters parameters = resources.own(parts.open(backend, job.model(), part));
+      Parameters parameters = resources.own(Parameters.allocate(backend, job.model(), part));
       this.member =
           role == Role.ATTENTION
-              ? new AttentionMember(
-                  job, backend, exchange, lanes, resources, parameters, batches)
+              ? new AttentionMember(job, backend, exchange, lanes, resources, parameters, batches)
               : new ExpertMember(job, backend, exchange, lanes, resources, parameters);
-      this.optimizer =
-          resources.own(new Optimizer(backend, parameters, job.optimizer()));
+      this.optimizer = resources.own(new Optimizer(backend, parameters, job.optimizer()));
       this.norm = resources.own(new GradientNorm(backend, member.grads));
       int[] everyone = IntStream.range(0, ranks).toArray();
       this.all = resources.own(new AllReduce(exchange, "step", everyone, backend, 0));
     }
 
     MemberReport train() {
+      parts.load(member.parameters);
       backend.synchronize();
       // Ranks start together, so that the first step's time is that of a step.
       all.sum();
@@ -121,10 +119,10 @@ public final class ZebraMember {
         report = step(step);
         listener.onStep(report);
       }
-      SavedShard shard = parts.save(backend, rank, member.parameters).orElse(null);
+      parts.save(rank, member.parameters);
       // Whoever returns says that all parts are there.
       all.sum();
-      return new MemberReport(rank, report, timeline(), shard);
+      return new MemberReport(rank, report, timeline());
     }
 
     private StepReport step(long step) {

@@ -6,7 +6,6 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import java.util.Random;
 import java.util.TreeMap;
 import java.util.concurrent.ExecutionException;
@@ -14,16 +13,13 @@ import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
-import org.mixedgpu.backend.Backend;
 import org.mixedgpu.backend.Backends;
 import org.mixedgpu.backend.CpuOptions;
 import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.hetermoe.exchange.Exchange;
 import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
 import org.mixedgpu.hetermoe.exchange.InProcessExchange;
-import org.mixedgpu.nn.ModelConfig;
 import org.mixedgpu.nn.Parameters;
-import org.mixedgpu.nn.Part;
-import org.mixedgpu.nn.checkpoint.SavedShard;
 import org.mixedgpu.tensor.Tensor;
 
 /** Runs all ranks of a job as threads of this process. */
@@ -34,13 +30,23 @@ final class ZebraGang {
   /** What one rank ended with: a report and its weights, or a failure. */
   record Outcome(MemberReport report, Map<String, float[]> weights, Throwable failure) {}
 
-  /** Replaces parts of a rank, to make it fail. */
+  /** Changes what a rank does, to make it fail. */
   interface Fault {
     default TrainingBackend backend(int rank, TrainingBackend backend) {
       return backend;
     }
 
-    default void beforeStep(int rank, long step, InProcessExchange exchange) {}
+    default Exchange exchange(int rank, Exchange exchange) {
+      return exchange;
+    }
+
+    default void loaded(TrainingBackend backend, Parameters part) {}
+
+    default void beforeStep(int rank, long step) {}
+
+    default ExchangeLimits limits() {
+      return LIMITS;
+    }
   }
 
   static final Fault NO_FAULT = new Fault() {};
@@ -69,13 +75,14 @@ final class ZebraGang {
     return run(job, batches, ModelParts.random(SEED), NO_FAULT);
   }
 
-  static List<Outcome> run(ZebraJob job, BatchSource batches, ModelParts parts, Fault fault) throws Exception {
+  static List<Outcome> run(ZebraJob job, BatchSource batches, ModelParts parts, Fault fault)
+      throws Exception {
     int ranks = job.plan().ranks();
     List<TrainingBackend> backends = new ArrayList<>();
     for (int rank = 0; rank < ranks; rank++) {
       backends.add(fault.backend(rank, Backends.cpu(new CpuOptions(1, Long.MAX_VALUE))));
     }
-    List<InProcessExchange> exchanges = InProcessExchange.group(backends, LIMITS);
+    List<InProcessExchange> exchanges = InProcessExchange.group(backends, fault.limits());
     ExecutorService threads = Executors.newFixedThreadPool(ranks);
     try {
       List<Future<Outcome>> running = new ArrayList<>();
@@ -83,7 +90,15 @@ final class ZebraGang {
         int of = rank;
         running.add(
             threads.submit(
-                () -> member(job, of, backends.get(of), exchanges.get(of), batches, parts, fault)));
+                () ->
+                    member(
+                        job,
+                        of,
+                        backends.get(of),
+                        fault.exchange(of, exchanges.get(of)),
+                        batches,
+                        parts,
+                        fault)));
       }
       List<Outcome> outcomes = new ArrayList<>();
       for (Future<Outcome> each : running) {
@@ -112,7 +127,7 @@ final class ZebraGang {
       ZebraJob job,
       int rank,
       TrainingBackend backend,
-      InProcessExchange exchange,
+      Exchange exchange,
       BatchSource batches,
       ModelParts parts,
       Fault fault) {
@@ -120,14 +135,16 @@ final class ZebraGang {
     ModelParts watched =
         new ModelParts() {
           @Override
-          public Parameters open(Backend of, ModelConfig model, Part part) {
-            return parts.open(of, model, part);
+          public void load(Parameters part) {
+            parts.load(part);
+            fault.loaded(backend, part);
+            fault.beforeStep(rank, 1);
           }
 
           @Override
-          public Optional<SavedShard> save(Backend of, int rankOf, Parameters part) {
+          public void save(int of, Parameters part) {
             weights.putAll(snapshot(backend, part));
-            return parts.save(of, rankOf, part);
+            parts.save(of, part);
           }
         };
     ZebraMember member =
@@ -137,7 +154,7 @@ final class ZebraGang {
             exchange,
             batches,
             watched,
-            report -> fault.beforeStep(rank, report.step() + 1, exchange));
+            report -> fault.beforeStep(rank, report.step() + 1));
     return new Outcome(member.run(), weights, null);
   }
 

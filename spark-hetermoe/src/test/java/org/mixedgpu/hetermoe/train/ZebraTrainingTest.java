@@ -7,6 +7,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.function.BiConsumer;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -23,6 +24,7 @@ import org.mixedgpu.hetermoe.plan.Timeline;
 import org.mixedgpu.hetermoe.plan.TrainingPlan;
 import org.mixedgpu.nn.AuxLoss;
 import org.mixedgpu.nn.ModelConfig;
+import org.mixedgpu.nn.ParameterNames;
 import org.mixedgpu.nn.Parameters;
 import org.mixedgpu.nn.Part;
 
@@ -63,8 +65,7 @@ class ZebraTrainingTest {
     ZebraJob job = job(model(model), m, n, r, AuxLoss.Kind.HUGGING_FACE);
     Map<String, float[]> expected = new TreeMap<>();
     StepReport alone = alone(job, expected);
-    List<ZebraGang.Outcome> outcomes =
-        ZebraGang.run(job, ZebraGang.tokens(SEQUENCE));
+    List<ZebraGang.Outcome> outcomes = ZebraGang.run(job, ZebraGang.tokens(SEQUENCE));
     Map<String, float[]> found = weights(job, outcomes);
 
     assertClose(found, expected);
@@ -84,8 +85,7 @@ class ZebraTrainingTest {
     ZebraJob job = job(ZebraModels.mixtral(0.05f), 2, 2, 2, AuxLoss.Kind.PER_LAYER);
     Map<String, float[]> expected = new TreeMap<>();
     StepReport alone = alone(job, expected);
-    List<ZebraGang.Outcome> outcomes =
-        ZebraGang.run(job, ZebraGang.tokens(SEQUENCE));
+    List<ZebraGang.Outcome> outcomes = ZebraGang.run(job, ZebraGang.tokens(SEQUENCE));
     assertClose(weights(job, outcomes), expected);
     assertThat(outcomes.get(3).report().last().auxLoss()).isCloseTo(alone.auxLoss(), within(1e-6));
   }
@@ -93,10 +93,8 @@ class ZebraTrainingTest {
   @Test
   void theSameSeedTwiceGivesTheSameBits() throws Exception {
     ZebraJob job = job(ZebraModels.qwen2Moe(0.01f), 2, 2, 3, AuxLoss.Kind.HUGGING_FACE);
-    List<ZebraGang.Outcome> first =
-        ZebraGang.run(job, ZebraGang.tokens(SEQUENCE));
-    List<ZebraGang.Outcome> second =
-        ZebraGang.run(job, ZebraGang.tokens(SEQUENCE));
+    List<ZebraGang.Outcome> first = ZebraGang.run(job, ZebraGang.tokens(SEQUENCE));
+    List<ZebraGang.Outcome> second = ZebraGang.run(job, ZebraGang.tokens(SEQUENCE));
     for (int rank = 0; rank < 4; rank++) {
       Map<String, float[]> again = second.get(rank).weights();
       first
@@ -130,7 +128,7 @@ class ZebraTrainingTest {
             false);
     Map<String, float[]> expected = new TreeMap<>();
     TrainerConfig one = new TrainerConfig(7, SEQUENCE, 1, optimizer(), AuxLoss.Kind.HUGGING_FACE);
-    alone(model, one, padded, expected);
+    alone(model, one, padded, expected, (backend, parameters) -> {});
     assertClose(weights(job, ZebraGang.run(job, padded)), expected);
   }
 
@@ -140,8 +138,25 @@ class ZebraTrainingTest {
     ZebraJob job = job(ZebraModels.qwen3Moe(0), 1, 9, 2, AuxLoss.Kind.HUGGING_FACE);
     Map<String, float[]> expected = new TreeMap<>();
     alone(job, expected);
+    List<ZebraGang.Outcome> outcomes = ZebraGang.run(job, ZebraGang.tokens(SEQUENCE));
+    assertClose(weights(job, outcomes), expected);
+  }
+
+  @Test
+  void noTokenIsDroppedWhenAllChooseTheSameRank() throws Exception {
+    ZebraJob job = job(ZebraModels.mixtral(0.02f), 2, 2, 2, AuxLoss.Kind.HUGGING_FACE);
+    // Routers of zeros: every token takes the first two experts, so buffers must grow to the most.
+    ZebraGang.Fault skewed =
+        new ZebraGang.Fault() {
+          @Override
+          public void loaded(TrainingBackend backend, Parameters part) {
+            skew(backend, part);
+          }
+        };
+    Map<String, float[]> expected = new TreeMap<>();
+    alone(job.model(), config(job), ZebraGang.tokens(SEQUENCE), expected, ZebraTrainingTest::skew);
     List<ZebraGang.Outcome> outcomes =
-        ZebraGang.run(job, ZebraGang.tokens(SEQUENCE));
+        ZebraGang.run(job, ZebraGang.tokens(SEQUENCE), ModelParts.random(ZebraGang.SEED), skewed);
     assertClose(weights(job, outcomes), expected);
   }
 
@@ -150,8 +165,7 @@ class ZebraTrainingTest {
     ZebraJob quick = job(ZebraModels.mixtral(0), 2, 1, 3, AuxLoss.Kind.HUGGING_FACE);
     ZebraJob job =
         new ZebraJob(quick.model(), quick.plan(), quick.optimizer(), quick.auxKind(), 2, true);
-    List<ZebraGang.Outcome> outcomes =
-        ZebraGang.run(job, ZebraGang.tokens(SEQUENCE));
+    List<ZebraGang.Outcome> outcomes = ZebraGang.run(job, ZebraGang.tokens(SEQUENCE));
     Timeline timeline =
         Timeline.merge(
             outcomes.stream().map(outcome -> outcome.report().timeline().orElseThrow()).toList());
@@ -181,24 +195,35 @@ class ZebraTrainingTest {
     return new ZebraJob(model, plan, optimizer(), aux, STEPS, false);
   }
 
+  private static void skew(TrainingBackend backend, Parameters part) {
+    for (int layer = 0; layer < part.config().layers(); layer++) {
+      part.find(ParameterNames.router(layer)).ifPresent(router -> backend.fill(router, 0));
+    }
+    backend.synchronize();
+  }
+
+  private static TrainerConfig config(ZebraJob job) {
+    return new TrainerConfig(
+        job.plan().batchSequences(), SEQUENCE, job.plan().slices(), job.optimizer(), job.auxKind());
+  }
+
   private static StepReport alone(ZebraJob job, Map<String, float[]> weights) {
-    TrainerConfig config =
-        new TrainerConfig(
-            job.plan().batchSequences(),
-            SEQUENCE,
-            job.plan().slices(),
-            job.optimizer(),
-            job.auxKind());
-    return alone(job.model(), config, ZebraGang.tokens(SEQUENCE), weights);
+    BatchSource batches = ZebraGang.tokens(SEQUENCE);
+    return alone(job.model(), config(job), batches, weights, (backend, parameters) -> {});
   }
 
   private static StepReport alone(
-      ModelConfig model, TrainerConfig config, BatchSource batches, Map<String, float[]> weights) {
+      ModelConfig model,
+      TrainerConfig config,
+      BatchSource batches,
+      Map<String, float[]> weights,
+      BiConsumer<TrainingBackend, Parameters> change) {
     StepReport report = null;
     try (TrainingBackend backend = Backends.cpu(new CpuOptions(1, Long.MAX_VALUE));
         Parameters parameters = Parameters.allocate(backend, model, Part.all());
         SingleProcessTrainer trainer = new SingleProcessTrainer(backend, parameters, config)) {
       parameters.initialize(ZebraGang.SEED);
+      change.accept(backend, parameters);
       for (int step = 1; step <= STEPS; step++) {
         report = trainer.step(batches.sequences(step, 0, config.batch()));
       }

@@ -1,0 +1,222 @@
+package org.mixedgpu.hetermoe.train;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Proxy;
+import java.time.Duration;
+import java.util.List;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.MixedGpuException;
+import org.mixedgpu.hetermoe.exchange.Channel;
+import org.mixedgpu.hetermoe.exchange.Exchange;
+import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
+import org.mixedgpu.hetermoe.plan.TrainingPlan;
+import org.mixedgpu.nn.AuxLoss;
+import org.mixedgpu.nn.ModelConfig;
+
+/** Whatever fails, wherever: all members fail soon, name the first cause and leave nothing. */
+@Timeout(60)
+class ZebraFaultTest {
+  private static final int SEQUENCE = 8;
+  private static final int STEPS = 6;
+
+  @AfterEach
+  void noLaneIsLeft() throws Exception {
+    // A lane's thread ends just after its last work.
+    for (int i = 0; i < 200 && !laneThreads().isEmpty(); i++) {
+      Thread.sleep(10);
+    }
+    assertThat(laneThreads()).isEmpty();
+  }
+
+  private static List<String> laneThreads() {
+    return Thread.getAllStackTraces().keySet().stream()
+        .map(Thread::getName)
+        .filter(name -> name.matches("(attention|expert)-\\d+-.*"))
+        .toList();
+  }
+
+  /** The named op of one rank throws at its n-th call; ops are called on all lanes. */
+  private static final class FailingOp implements ZebraGang.Fault {
+    private final int rank;
+    private final String op;
+    private final int call;
+    private final Throwable failure;
+    final AtomicInteger calls = new AtomicInteger();
+    volatile String thread = "";
+
+    FailingOp(int rank, String op, int call, Throwable failure) {
+      this.rank = rank;
+      this.op = op;
+      this.call = call;
+      this.failure = failure;
+    }
+
+    @Override
+    public TrainingBackend backend(int of, TrainingBackend backend) {
+      if (of != rank) {
+        return backend;
+      }
+      return (TrainingBackend)
+          Proxy.newProxyInstance(
+              getClass().getClassLoader(),
+              new Class<?>[] {TrainingBackend.class},
+              (proxy, method, arguments) -> {
+                if (method.getName().equals(op) && calls.incrementAndGet() == call) {
+                  thread = Thread.currentThread().getName();
+                  throw failure;
+                }
+                try {
+                  return method.invoke(backend, arguments);
+                } catch (InvocationTargetException e) {
+                  throw e.getCause();
+                }
+              });
+    }
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    // rank, op, call, lane that fails
+    "0, attention, 20, attention-0-compute",
+    "1, attentionBackward, 7, attention-1-compute",
+    "1, adamW, 30, ",
+    "2, groupedMatmul, 60, expert-2-compute",
+    "2, groupedMatmulWeightGradient, 1, expert-2-compute",
+    "3, read, 20, expert-3-combine",
+    "3, write, 40, ",
+    "2, sumSquares, 8, ",
+    "3, allocate, 30, ",
+    "0, allocate, 80, "
+  })
+  void anOpThatThrowsStopsAllMembersWithItsMessage(int rank, String op, int call, String lane)
+      throws Exception {
+    FailingOp fault =
+        new FailingOp(rank, op, call, new MixedGpuException(Fault.EXHAUSTED, "injected in " + op));
+    long start = System.nanoTime();
+    List<ZebraGang.Outcome> outcomes = run(fault);
+    assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(15));
+    assertThat(fault.calls.get()).isGreaterThanOrEqualTo(call);
+    if (lane != null) {
+      assertThat(fault.thread).isEqualTo(lane);
+    }
+    assertAllName(outcomes, rank, "injected in " + op);
+    assertThat(((MixedGpuException) outcomes.get(rank).failure()).fault())
+        .isEqualTo(Fault.EXHAUSTED);
+  }
+
+  @Test
+  void anErrorIsAFailureToo() throws Exception {
+    FailingOp fault = new FailingOp(2, "swiglu", 9, new OutOfMemoryError("injected"));
+    assertAllName(run(fault), 2, "OutOfMemoryError: injected");
+  }
+
+  @Test
+  void aPeerThatDiesWithoutAWordAtStepThreeIsNamed() throws Exception {
+    Mute fault = new Mute(true, ZebraGang.LIMITS);
+    List<ZebraGang.Outcome> outcomes = run(fault);
+    assertThat(fault.died.get()).isEqualTo(3);
+    assertThat(outcomes.get(2).failure()).hasMessageContaining("died");
+    for (int rank : new int[] {0, 1, 3}) {
+      assertThat(outcomes.get(rank).failure())
+          .isInstanceOfSatisfying(
+              MixedGpuException.class, e -> assertThat(e.fault()).isEqualTo(Fault.MISSING))
+          .hasMessageContaining("rank 2 has closed");
+    }
+  }
+
+  @Test
+  void aPeerThatHangsIsGivenUpAfterTheTimeLimit() throws Exception {
+    Mute fault = new Mute(false, new ExchangeLimits(1 << 20, Duration.ofMillis(800)));
+    List<ZebraGang.Outcome> outcomes = run(fault);
+    assertThat(fault.died.get()).isEqualTo(3);
+    for (int rank : new int[] {0, 1, 3}) {
+      assertThat(outcomes.get(rank).failure()).hasMessageContaining("800 ms");
+    }
+  }
+
+  /** Rank 2 stops before step 3 and can't tell anybody; its connections close, or not even that. */
+  private static final class Mute implements ZebraGang.Fault {
+    private final boolean closes;
+    private final ExchangeLimits limits;
+    final AtomicLong died = new AtomicLong();
+    private Exchange exchange;
+
+    Mute(boolean closes, ExchangeLimits limits) {
+      this.closes = closes;
+      this.limits = limits;
+    }
+
+    @Override
+    public ExchangeLimits limits() {
+      return limits;
+    }
+
+    @Override
+    public Exchange exchange(int rank, Exchange of) {
+      if (rank != 2) {
+        return of;
+      }
+      exchange = of;
+      return new Exchange() {
+        @Override
+        public int rank() {
+          return of.rank();
+        }
+
+        @Override
+        public int size() {
+          return of.size();
+        }
+
+        @Override
+        public Channel channel(String name) {
+          return of.channel(name);
+        }
+
+        @Override
+        public void abort(String reason) {}
+
+        @Override
+        public void close() {}
+      };
+    }
+
+    @Override
+    public void beforeStep(int rank, long step) {
+      if (rank == 2 && step == 3) {
+        died.set(step);
+        if (closes) {
+          exchange.close();
+        }
+        throw new IllegalStateException("died");
+      }
+    }
+  }
+
+  private static List<ZebraGang.Outcome> run(ZebraGang.Fault fault) throws Exception {
+    ModelConfig model = ZebraModels.qwen2Moe(0.01f);
+    TrainingPlan plan = TrainingPlan.even(ZebraJob.expertsByLayer(model), 2, 2, 2, 4, SEQUENCE);
+    OptimizerConfig optimizer = OptimizerConfig.standard(LearningRate.constant(1e-3));
+    ZebraJob job = new ZebraJob(model, plan, optimizer, AuxLoss.Kind.PER_LAYER, STEPS, false);
+    return ZebraGang.run(job, ZebraGang.tokens(SEQUENCE), ModelParts.random(ZebraGang.SEED), fault);
+  }
+
+  private static void assertAllName(List<ZebraGang.Outcome> outcomes, int rank, String cause) {
+    for (ZebraGang.Outcome outcome : outcomes) {
+      assertThat(outcome.failure())
+          .isInstanceOf(MixedGpuException.class)
+          .hasMessageContaining("rank " + rank + " failed in ")
+          .hasMessageContaining(cause);
+    }
+  }
+}
