@@ -12,6 +12,7 @@ public final class Child {
   private Child() {}
 
   /** Arguments: process id of the parent, main class, its arguments. */
+  @SuppressWarnings("FutureReturnValueIgnored") // nothing is left to report when the JVM halts
   public static void main(String[] arguments) throws Throwable {
     ProcessHandle.of(Long.parseLong(arguments[0]))
         .ifPresentOrElse(
