@@ -118,9 +118,38 @@ final class MemberLanes implements AutoCloseable {
     }
   }
 
-  /** Ends the threads of the lanes, also after a failure; the failure is known already. */
+  /**
+   * Ends the threads of the lanes, also after a failure, which is known already. An interrupt does
+   * not end the wait: the lanes' work uses memory that is freed next.
+   */
   @Override
   public void close() {
+    boolean interrupted = Thread.interrupted();
+    for (Lane lane : lanes.values()) {
+      interrupted |= drain(lane);
+    }
+    closeLanes();
+    if (interrupted) {
+      Thread.currentThread().interrupt();
+    }
+  }
+
+  /** Waits until a lane has nothing left to do; returns whether an interrupt came. */
+  private static boolean drain(Lane lane) {
+    boolean interrupted = false;
+    Event end = lane.record();
+    while (!end.reached()) {
+      try {
+        end.synchronize();
+      } catch (RuntimeException e) {
+        // The lane's failure, and then the end is reached, or an interrupt.
+        interrupted |= Thread.interrupted();
+      }
+    }
+    return interrupted;
+  }
+
+  private void closeLanes() {
     for (Lane lane : lanes.values()) {
       try {
         lane.close();

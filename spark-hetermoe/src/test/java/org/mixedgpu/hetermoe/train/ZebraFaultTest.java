@@ -135,6 +135,21 @@ class ZebraFaultTest {
   }
 
   @Test
+  void anInterruptedMemberStopsAll() throws Exception {
+    List<ZebraGang.Outcome> outcomes =
+        run(
+            new ZebraGang.Fault() {
+              @Override
+              public void beforeStep(int rank, long step) {
+                if (rank == 1 && step == 3) {
+                  Thread.currentThread().interrupt();
+                }
+              }
+            });
+    assertAllName(outcomes, 1, "Interrupted");
+  }
+
+  @Test
   void aPeerThatHangsIsGivenUpAfterTheTimeLimit() throws Exception {
     Mute fault = new Mute(false, new ExchangeLimits(1 << 20, Duration.ofMillis(800)));
     List<ZebraGang.Outcome> outcomes = run(fault);
