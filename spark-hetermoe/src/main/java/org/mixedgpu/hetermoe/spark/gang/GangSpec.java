@@ -2,6 +2,7 @@ package org.mixedgpu.hetermoe.spark.gang;
 
 import java.time.Duration;
 import org.mixedgpu.base.Check;
+import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
 
 /**
  * What gang to run.
@@ -9,10 +10,10 @@ import org.mixedgpu.base.Check;
  * @param name for job descriptions and log lines
  * @param registrationTimeout how long all members together may take to appear
  * @param silenceTimeout how long a member may be silent before it counts as lost
- * @param maxRestarts how often the whole gang is started again after a failure; each start is an
- *     epoch, and the task continues from what it has stored itself
- * @param windowBytes memory for messages that a member has received and not yet asked for, per peer
- *     and channel; a sender waits when it is full. One message may be larger.
+ * @param maxRestarts how often the whole gang is started again after a failure other than bad
+ *     input; each start is an epoch, and the task continues from what it has stored itself. 0
+ *     unless the task can do that.
+ * @param exchange memory and time limits of the connections between members
  * @param listener hears the members' reports
  */
 public record GangSpec(
@@ -22,7 +23,7 @@ public record GangSpec(
     Duration registrationTimeout,
     Duration silenceTimeout,
     int maxRestarts,
-    long windowBytes,
+    ExchangeLimits exchange,
     Progress listener) {
   public GangSpec {
     Check.input(
@@ -32,10 +33,12 @@ public record GangSpec(
         registrationTimeout,
         silenceTimeout);
     Check.input(maxRestarts >= 0, "maxRestarts is %d; use 0 for none", maxRestarts);
-    Check.input(windowBytes > 0, "windowBytes is %d; use some MiB", windowBytes);
   }
 
-  /** A gang with 120 s to appear, 15 s of silence, no restart, 32 MiB windows and no listener. */
+  /**
+   * A gang with 120 s to appear, 15 s of silence, no restart, the default exchange limits and no
+   * listener.
+   */
   public static GangSpec of(String name, MemberSpec attention, MemberSpec expert) {
     return new GangSpec(
         name,
@@ -44,35 +47,35 @@ public record GangSpec(
         Duration.ofSeconds(120),
         Duration.ofSeconds(15),
         0,
-        32L << 20,
+        ExchangeLimits.DEFAULT,
         Progress.IGNORED);
   }
 
   public GangSpec withRegistrationTimeout(Duration timeout) {
     return new GangSpec(
-        name, attention, expert, timeout, silenceTimeout, maxRestarts, windowBytes, listener);
+        name, attention, expert, timeout, silenceTimeout, maxRestarts, exchange, listener);
   }
 
   public GangSpec withSilenceTimeout(Duration timeout) {
     return new GangSpec(
-        name, attention, expert, registrationTimeout, timeout, maxRestarts, windowBytes, listener);
+        name, attention, expert, registrationTimeout, timeout, maxRestarts, exchange, listener);
   }
 
   public GangSpec withMaxRestarts(int restarts) {
+    return new GangSpec(
+        name, attention, expert, registrationTimeout, silenceTimeout, restarts, exchange, listener);
+  }
+
+  public GangSpec withExchange(ExchangeLimits limits) {
     return new GangSpec(
         name,
         attention,
         expert,
         registrationTimeout,
         silenceTimeout,
-        restarts,
-        windowBytes,
+        maxRestarts,
+        limits,
         listener);
-  }
-
-  public GangSpec withWindowBytes(long bytes) {
-    return new GangSpec(
-        name, attention, expert, registrationTimeout, silenceTimeout, maxRestarts, bytes, listener);
   }
 
   public GangSpec withListener(Progress progress) {
@@ -83,7 +86,7 @@ public record GangSpec(
         registrationTimeout,
         silenceTimeout,
         maxRestarts,
-        windowBytes,
+        exchange,
         progress);
   }
 
