@@ -18,7 +18,10 @@ final class Outbox {
   private final Waiting waiting;
   private final long queueBytes;
   private final Buffers buffers = new Buffers();
+
+  /** Used by the one thread that sends. */
   private TransportClient connection;
+
   private long unreceivedBytes;
   private int undelivered;
 
@@ -87,12 +90,13 @@ final class Outbox {
   }
 
   private TransportClient reserve(int bytes) {
+    refuse.run();
+    if (connection == null) {
+      // Without the lock, which the network's threads take: they must stay free for handshakes.
+      connection = connect.get();
+    }
     waiting.lock();
     try {
-      refuse.run();
-      if (connection == null) {
-        connection = connect.get();
-      }
       waiting.until(
           () -> unreceivedBytes == 0 || unreceivedBytes + bytes <= queueBytes,
           refuse,

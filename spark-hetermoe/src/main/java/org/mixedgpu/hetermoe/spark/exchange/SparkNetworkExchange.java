@@ -119,7 +119,10 @@ public final class SparkNetworkExchange implements Exchange {
   }
 
   @Override
-  public void close() {
+  public synchronized void close() {
+    if (closing) {
+      return;
+    }
     if (aborted.get() == null) {
       try {
         outboxes.values().forEach(Outbox::flush);
@@ -133,6 +136,13 @@ public final class SparkNetworkExchange implements Exchange {
     connections.values().forEach(c -> c.client().close());
     transport.close();
     abortHere("rank " + rank + " has closed its exchange");
+  }
+
+  /** Ends all connections as the death of the process would. */
+  void dieForTest() {
+    closing = true;
+    transport.close();
+    connections.values().forEach(c -> c.client().close());
   }
 
   private boolean abortHere(String reason) {

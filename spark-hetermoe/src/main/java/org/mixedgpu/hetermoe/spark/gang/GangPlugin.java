@@ -24,7 +24,10 @@ public final class GangPlugin implements SparkPlugin {
     return new DriverPlugin() {
       @Override
       public Object receive(Object message) {
-        return Codec.encode(Rendezvous.receive(Codec.decode(message)));
+        Object word = Codec.decode(message);
+        Object answer = Rendezvous.receive(word);
+        // Reports come one-way, and Spark warns of an answer to those.
+        return word instanceof Word.Report ? null : Codec.encode(answer);
       }
     };
   }

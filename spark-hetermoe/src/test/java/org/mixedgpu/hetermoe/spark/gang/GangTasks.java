@@ -60,6 +60,19 @@ final class GangTasks {
     return bytes.getFloat(0);
   }
 
+  /** Attention members wait in a receive for what experts never send; experts sleep. */
+  static String receiveFromExpert(MemberContext member) throws InterruptedException {
+    try (TrainingBackend backend = Backends.cpu(new CpuOptions(1, 64L << 20));
+        Tensor in = backend.allocate(DType.F32, Shape.of(1, 1))) {
+      Exchange exchange = member.exchange(backend);
+      if (member.role() == Role.EXPERT) {
+        return waitForEver();
+      }
+      exchange.channel("combine").receive(member.attentionMembers(), in);
+      return "received";
+    }
+  }
+
   /** Waits until stopped. */
   static String waitForEver() throws InterruptedException {
     Thread.sleep(Long.MAX_VALUE);

@@ -1,0 +1,234 @@
+package org.mixedgpu.hetermoe.spark.exchange;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import java.io.IOException;
+import java.net.ServerSocket;
+import java.net.Socket;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import org.apache.spark.SparkConf;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+import org.mixedgpu.backend.Backend;
+import org.mixedgpu.backend.Backends;
+import org.mixedgpu.backend.CpuOptions;
+import org.mixedgpu.base.MixedGpuException;
+import org.mixedgpu.hetermoe.exchange.Exchange;
+import org.mixedgpu.hetermoe.exchange.ExchangeContract;
+import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
+import org.mixedgpu.tensor.DType;
+import org.mixedgpu.tensor.Shape;
+import org.mixedgpu.tensor.Tensor;
+
+class SparkNetworkExchangeTest extends ExchangeContract {
+  private static final String SECRET = "a secret of this run";
+  private static final ExchangeLimits LIMITS =
+      new ExchangeLimits(1 << 20, Duration.ofSeconds(15));
+
+  @Override
+  protected List<? extends Exchange> connect(int size, Backend backend, ExchangeLimits limits) {
+    return connect(size, backend, TransportOptions.plain(limits));
+  }
+
+  static List<SparkNetworkExchange> connect(int size, Backend backend, TransportOptions options) {
+    List<SparkNetworkExchange> members = new ArrayList<>();
+    for (int rank = 0; rank < size; rank++) {
+      members.add(new SparkNetworkExchange("127.0.0.1", SECRET, options));
+    }
+    List<PeerAddress> addresses =
+        members.stream().map(SparkNetworkExchange::address).toList();
+    for (int rank = 0; rank < size; rank++) {
+      members.get(rank).join(rank, addresses, backend);
+    }
+    return members;
+  }
+
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  @Timeout(60)
+  void aStrangerWithAnotherSecretIsRefusedAndHarmsNobody(boolean encrypted) {
+    TransportOptions options = TransportOptions.plain(LIMITS);
+    TransportOptions used = encrypted ? options.withEncryption() : options;
+    try (Backend backend = Backends.cpu(new CpuOptions(1, Long.MAX_VALUE));
+        Tensor rows = backend.allocate(DType.F32, Shape.of(2, 2));
+        SparkNetworkExchange stranger =
+            new SparkNetworkExchange("127.0.0.1", "a guess", used)) {
+      List<SparkNetworkExchange> members = connect(2, backend, used);
+      assertThatThrownBy(
+              () -> stranger.join(1, List.of(members.get(0).address(), stranger.address()), backend))
+          .isInstanceOf(MixedGpuException.class)
+          .hasMessageContaining("did not accept the run's secret");
+      members.get(0).channel("c").send(1, new int[] {4}, rows);
+      assertThat(members.get(1).channel("c").receive(0, rows).header()).containsExactly(4);
+      members.forEach(Exchange::close);
+    }
+  }
+
+  @Test
+  @Timeout(60)
+  void aPeerThatDoesNotEncryptIsRefused() {
+    TransportOptions plain = TransportOptions.plain(LIMITS);
+    try (Backend backend = Backends.cpu(new CpuOptions(1, Long.MAX_VALUE));
+        SparkNetworkExchange guarded =
+            new SparkNetworkExchange("127.0.0.1", SECRET, plain.withEncryption());
+        SparkNetworkExchange open = new SparkNetworkExchange("127.0.0.1", SECRET, plain)) {
+      assertThatThrownBy(
+              () -> open.join(1, List.of(guarded.address(), open.address()), backend))
+          .isInstanceOf(MixedGpuException.class);
+    }
+  }
+
+  @Test
+  @Timeout(60)
+  void aPeerThatDiesFailsABlockedReceiveWithinSeconds() throws Exception {
+    TransportOptions options = TransportOptions.plain(LIMITS);
+    try (Backend backend = Backends.cpu(new CpuOptions(1, Long.MAX_VALUE));
+        Tensor rows = backend.allocate(DType.F32, Shape.of(2, 2));
+        SparkNetworkExchange living = new SparkNetworkExchange("127.0.0.1", SECRET, options);
+        SparkNetworkExchange dying = new SparkNetworkExchange("127.0.0.1", SECRET, options)) {
+      List<PeerAddress> addresses = List.of(living.address(), dying.address());
+      living.join(0, addresses, backend);
+      dying.join(1, addresses, backend);
+      CompletableFuture<Object> blocked =
+          CompletableFuture.supplyAsync(() -> living.channel("c").receive(1, rows));
+      Thread.sleep(200);
+      long start = System.nanoTime();
+      dying.dieForTest();
+      assertThatThrownBy(blocked::get)
+          .isInstanceOf(ExecutionException.class)
+          .cause()
+          .isInstanceOfSatisfying(PeerLostException.class, e -> assertThat(e.peer()).isEqualTo(1))
+          .hasMessageContaining("rank 1 has ended without a word");
+      assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(3));
+    }
+  }
+
+  @Test
+  void listensWithinTheRangeOfPortsAndSaysWhenItIsFull() throws IOException {
+    try (ServerSocket taken = new ServerSocket(0)) {
+      int port = taken.getLocalPort();
+      TransportOptions options =
+          TransportOptions.of(
+              new SparkConf(false).set("spark.hetermoe.exchange.ports", port + "-" + port), LIMITS);
+      assertThatThrownBy(() -> new SparkNetworkExchange("127.0.0.1", SECRET, options).close())
+          .hasMessageContaining("ports " + port + " to " + port)
+          .hasMessageContaining("widen spark.hetermoe.exchange.ports");
+    }
+    assertThatThrownBy(() -> TransportOptions.plain(LIMITS).withPorts("40000"))
+        .hasMessageContaining("write 40000-40099");
+  }
+
+  @Test
+  void encryptsWhereSparkIsToldTo() {
+    assertThat(TransportOptions.of(new SparkConf(false), LIMITS).encrypted()).isFalse();
+    for (String key :
+        List.of(
+            "spark.network.crypto.enabled",
+            "spark.authenticate.enableSaslEncryption",
+            "spark.io.encryption.enabled",
+            "spark.ssl.rpc.enabled")) {
+      assertThat(
+              TransportOptions.of(new SparkConf(false).set(key, "true"), LIMITS).encrypted())
+          .as(key)
+          .isTrue();
+    }
+  }
+
+  @Test
+  @Timeout(30)
+  void plainTextIsNotSeenOnAnEncryptedConnection() throws Exception {
+    // A relay between the two members, which remembers what passes.
+    TransportOptions options = TransportOptions.plain(LIMITS).withEncryption();
+    try (Backend backend = Backends.cpu(new CpuOptions(1, Long.MAX_VALUE));
+        Tensor rows = backend.allocate(DType.F32, Shape.of(64, 64));
+        SparkNetworkExchange a = new SparkNetworkExchange("127.0.0.1", SECRET, options);
+        SparkNetworkExchange b = new SparkNetworkExchange("127.0.0.1", SECRET, options);
+        Relay relay = new Relay(b.address().port())) {
+      backend.fill(rows, 1.5f);
+      a.join(0, List.of(a.address(), new PeerAddress("127.0.0.1", relay.port())), backend);
+      b.join(1, List.of(a.address(), b.address()), backend);
+      a.channel("dispatch").send(1, new int[0], rows);
+      b.channel("dispatch").receive(0, rows);
+      String seen = relay.seen();
+      assertThat(seen.length()).isGreaterThan(64 * 64 * 4);
+      assertThat(seen).doesNotContain("dispatch");
+      assertThat(seen).doesNotContain("\u0000\u0000\u00c0\u003f\u0000\u0000\u00c0\u003f");
+    }
+  }
+
+  /** Passes bytes on to a port and keeps a copy of them. */
+  private static final class Relay implements AutoCloseable {
+    private final ServerSocket server = new ServerSocket(0);
+    private final StringBuffer seen = new StringBuffer();
+    private final List<Socket> sockets = new ArrayList<>();
+
+    Relay(int port) throws IOException {
+      start(
+          () -> {
+            while (true) {
+              Socket from = server.accept();
+              Socket to = new Socket("127.0.0.1", port);
+              synchronized (sockets) {
+                sockets.add(from);
+                sockets.add(to);
+              }
+              start(() -> copy(from, to));
+              start(() -> copy(to, from));
+            }
+          });
+    }
+
+    private interface Work {
+      void run() throws IOException;
+    }
+
+    private static void start(Work work) {
+      Thread thread =
+          new Thread(
+              () -> {
+                try {
+                  work.run();
+                } catch (IOException e) {
+                  // the other end closed
+                }
+              });
+      thread.setDaemon(true);
+      thread.start();
+    }
+
+    private void copy(Socket from, Socket to) throws IOException {
+      byte[] bytes = new byte[1 << 16];
+      for (int n = from.getInputStream().read(bytes);
+          n >= 0;
+          n = from.getInputStream().read(bytes)) {
+        seen.append(new String(bytes, 0, n, java.nio.charset.StandardCharsets.ISO_8859_1));
+        to.getOutputStream().write(bytes, 0, n);
+      }
+    }
+
+    int port() {
+      return server.getLocalPort();
+    }
+
+    String seen() {
+      return seen.toString();
+    }
+
+    @Override
+    public void close() throws IOException {
+      server.close();
+      synchronized (sockets) {
+        for (Socket socket : sockets) {
+          socket.close();
+        }
+      }
+    }
+  }
+}
