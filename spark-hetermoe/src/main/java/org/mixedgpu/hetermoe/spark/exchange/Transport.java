@@ -68,11 +68,11 @@ final class Transport implements AutoCloseable {
   }
 
   private TransportServer listen(TransportOptions options, TransportServerBootstrap guard) {
-    RuntimeException last = null;
+    Exception last = null;
     for (int port = options.firstPort(); port <= options.lastPort(); port++) {
       try {
         return context.createServer(host, port, List.of(guard));
-      } catch (RuntimeException e) {
+      } catch (Exception e) { // Netty throws BindException without declaring it
         last = e;
       }
     }

@@ -29,8 +29,7 @@ import org.mixedgpu.tensor.Tensor;
 
 class SparkNetworkExchangeTest extends ExchangeContract {
   private static final String SECRET = "a secret of this run";
-  private static final ExchangeLimits LIMITS =
-      new ExchangeLimits(1 << 20, Duration.ofSeconds(15));
+  private static final ExchangeLimits LIMITS = new ExchangeLimits(1 << 20, Duration.ofSeconds(15));
 
   @Override
   protected List<? extends Exchange> connect(int size, Backend backend, ExchangeLimits limits) {
@@ -42,8 +41,7 @@ class SparkNetworkExchangeTest extends ExchangeContract {
     for (int rank = 0; rank < size; rank++) {
       members.add(new SparkNetworkExchange("127.0.0.1", SECRET, options));
     }
-    List<PeerAddress> addresses =
-        members.stream().map(SparkNetworkExchange::address).toList();
+    List<PeerAddress> addresses = members.stream().map(SparkNetworkExchange::address).toList();
     for (int rank = 0; rank < size; rank++) {
       members.get(rank).join(rank, addresses, backend);
     }
@@ -58,11 +56,11 @@ class SparkNetworkExchangeTest extends ExchangeContract {
     TransportOptions used = encrypted ? options.withEncryption() : options;
     try (Backend backend = Backends.cpu(new CpuOptions(1, Long.MAX_VALUE));
         Tensor rows = backend.allocate(DType.F32, Shape.of(2, 2));
-        SparkNetworkExchange stranger =
-            new SparkNetworkExchange("127.0.0.1", "a guess", used)) {
+        SparkNetworkExchange stranger = new SparkNetworkExchange("127.0.0.1", "a guess", used)) {
       List<SparkNetworkExchange> members = connect(2, backend, used);
       assertThatThrownBy(
-              () -> stranger.join(1, List.of(members.get(0).address(), stranger.address()), backend))
+              () ->
+                  stranger.join(1, List.of(members.get(0).address(), stranger.address()), backend))
           .isInstanceOf(MixedGpuException.class)
           .hasMessageContaining("did not accept the run's secret");
       members.get(0).channel("c").send(1, new int[] {4}, rows);
@@ -79,8 +77,7 @@ class SparkNetworkExchangeTest extends ExchangeContract {
         SparkNetworkExchange guarded =
             new SparkNetworkExchange("127.0.0.1", SECRET, plain.withEncryption());
         SparkNetworkExchange open = new SparkNetworkExchange("127.0.0.1", SECRET, plain)) {
-      assertThatThrownBy(
-              () -> open.join(1, List.of(guarded.address(), open.address()), backend))
+      assertThatThrownBy(() -> open.join(1, List.of(guarded.address(), open.address()), backend))
           .isInstanceOf(MixedGpuException.class);
     }
   }
@@ -134,8 +131,7 @@ class SparkNetworkExchangeTest extends ExchangeContract {
             "spark.authenticate.enableSaslEncryption",
             "spark.io.encryption.enabled",
             "spark.ssl.rpc.enabled")) {
-      assertThat(
-              TransportOptions.of(new SparkConf(false).set(key, "true"), LIMITS).encrypted())
+      assertThat(TransportOptions.of(new SparkConf(false).set(key, "true"), LIMITS).encrypted())
           .as(key)
           .isTrue();
     }
