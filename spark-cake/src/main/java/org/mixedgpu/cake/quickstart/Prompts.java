@@ -13,7 +13,7 @@ import org.mixedgpu.base.Check;
  * Prompts with long shared prefixes, made from dictionary entries: one few-shot template for many
  * words, and several questions over each of a few long entries. A pure function of its arguments.
  */
-final class Prompts {
+public final class Prompts {
   /** Shown before each word; every prompt of the template begins with these. */
   private static final int EXAMPLES = 20;
 
@@ -25,10 +25,10 @@ final class Prompts {
    * @param kind {@code few-shot} or {@code question}
    * @param subject the word it is about
    */
-  record Prompt(String kind, String subject, String text) {}
+  public record Prompt(String kind, String subject, String text) {}
 
   /** {@code words} prompts that differ only in their last line. */
-  static List<Prompt> fewShot(List<WordNet.Entry> entries, int words, long seed) {
+  public static List<Prompt> fewShot(List<WordNet.Entry> entries, int words, long seed) {
     SplittableRandom random = new SplittableRandom(seed);
     StringBuilder template = new StringBuilder("Explain each word in one sentence.\n\n");
     for (int i = 0; i < EXAMPLES; i++) {
@@ -49,7 +49,7 @@ final class Prompts {
    * senses up to {@code mostBytes}. Every other question quotes a sense of another word, so the
    * right answers are half yes, half no.
    */
-  static List<Prompt> questions(
+  public static List<Prompt> questions(
       List<WordNet.Entry> entries, int subjects, int perEntry, int mostBytes, long seed) {
     Map<String, List<WordNet.Entry>> senses = new LinkedHashMap<>();
     for (WordNet.Entry entry : entries) {

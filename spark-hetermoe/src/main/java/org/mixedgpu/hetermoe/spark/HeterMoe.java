@@ -1,7 +1,9 @@
 package org.mixedgpu.hetermoe.spark;
 
+import java.time.Duration;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import org.apache.spark.SparkConf;
 import org.apache.spark.api.java.JavaSparkContext;
 import org.apache.spark.ml.Estimator;
@@ -14,6 +16,7 @@ import org.apache.spark.sql.Dataset;
 import org.apache.spark.sql.SparkSession;
 import org.apache.spark.sql.types.StructType;
 import org.mixedgpu.base.Check;
+import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
 import org.mixedgpu.hetermoe.spark.data.CorpusWriter;
 import org.mixedgpu.hetermoe.spark.data.PackReport;
 import org.mixedgpu.hetermoe.spark.gang.Gang;
@@ -54,7 +57,14 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
     SparkSession spark = dataset.sparkSession();
     SparkConf conf = spark.sparkContext().getConf();
     int members = count(TrainOptions.ATTENTION_EXECUTORS) + count(TrainOptions.EXPERT_EXECUTORS);
-    Deployment deployment = Deployment.of(conf, Deployment.isLocal(conf) ? members : 1);
+    Deployment deployment =
+        Deployment.of(
+            conf,
+            value(TrainOptions.BACKEND),
+            value(TrainOptions.THREADS),
+            value(TrainOptions.TENSOR_BYTES),
+            Deployment.isLocal(conf) ? members : 1);
+    Map<String, String> settings = HeterMoeConf.checked(conf);
     FileStore store = deployment.store();
     String workDir = value(TrainOptions.WORK_DIR);
     Check.input(
@@ -95,7 +105,10 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
             output);
     TrainLog log = new TrainLog(task.steps());
     List<TrainTask.Outcome> outcomes =
-        Gang.run(JavaSparkContext.fromSparkContext(spark.sparkContext()), gang(conf, log), task);
+        Gang.run(
+            JavaSparkContext.fromSparkContext(spark.sparkContext()),
+            gang(conf, settings, log),
+            task);
 
     List<SavedShard> shards = outcomes.stream().flatMap(o -> o.shards().stream()).toList();
     TrainHistory.write(store, output, log.reports());
@@ -159,7 +172,7 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
     return writer.write(dataset.toDF(), tokens.isEmpty() ? value(TrainOptions.TEXT_COL) : tokens);
   }
 
-  private GangSpec gang(SparkConf conf, TrainLog log) {
+  private GangSpec gang(SparkConf conf, Map<String, String> settings, TrainLog log) {
     int cores = conf.getInt("spark.executor.cores", 1);
     long heap = RunFacts.mib(conf.get("spark.executor.memory", "1g"));
     long overhead =
@@ -180,6 +193,13 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
                 cores,
                 heap,
                 overhead))
+        .withRegistrationTimeout(
+            Duration.ofMillis(HeterMoeConf.REGISTRATION_TIMEOUT.read(settings)))
+        .withSilenceTimeout(Duration.ofMillis(HeterMoeConf.SILENCE_TIMEOUT.read(settings)))
+        .withExchange(
+            new ExchangeLimits(
+                HeterMoeConf.EXCHANGE_QUEUE.read(settings) << 20,
+                Duration.ofMillis(HeterMoeConf.EXCHANGE_TIMEOUT.read(settings))))
         .withListener(log);
   }
 

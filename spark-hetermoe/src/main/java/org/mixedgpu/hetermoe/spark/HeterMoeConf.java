@@ -1,53 +1,59 @@
 package org.mixedgpu.hetermoe.spark;
 
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
 import org.apache.spark.SparkConf;
-import org.mixedgpu.backend.BackendKind;
 import org.mixedgpu.base.ConfEntry;
 import org.mixedgpu.base.ConfSection;
 import scala.Tuple2;
 
 /**
- * The settings of a deployment: how members compute and how long they wait. What a run is about
- * (model, data, batch, learning rate) are params of {@link HeterMoe}. Nothing else reads {@code
- * spark.hetermoe.*}; lower layers get values.
+ * The settings of a deployment: how long its members wait and what its GPUs are. What a run is
+ * about (model, data, batch, learning rate) are params of {@link HeterMoe}. Nothing else reads
+ * {@code spark.hetermoe.*}; lower layers get values.
  */
 public final class HeterMoeConf {
   public static final String PREFIX = "spark.hetermoe.";
 
-  public static final ConfEntry<BackendKind> BACKEND =
-      new ConfEntry<>(
-          PREFIX + "backend",
-          "",
-          "cpu",
-          "What members compute on. There is no silent fallback: a backend that can't be opened"
-              + " fails the run and says what is missing.",
-          s -> BackendKind.valueOf(s.toUpperCase(Locale.ROOT)),
-          k -> k != BackendKind.REFERENCE,
-          "cpu");
-
-  public static final ConfEntry<Long> THREADS =
+  public static final ConfEntry<Long> REGISTRATION_TIMEOUT =
       ConfEntry.number(
-          PREFIX + "threads",
-          "threads",
-          0,
-          0,
-          1024,
-          "CPU threads per member; 0 means spark.task.cpus, so that tasks of one host don't fight"
-              + " for cores.");
+          PREFIX + "registrationTimeoutMs",
+          "ms",
+          120_000,
+          1000,
+          86_400_000,
+          "How long all members together may take to appear. Raise it where executors start slowly"
+              + " or wait in a queue.");
 
-  public static final ConfEntry<Long> TENSOR_MEMORY =
+  public static final ConfEntry<Long> SILENCE_TIMEOUT =
       ConfEntry.number(
-          PREFIX + "tensorMemoryMib",
+          PREFIX + "silenceTimeoutMs",
+          "ms",
+          15_000,
+          2000,
+          3_600_000,
+          "How long a member may be silent before it counts as lost and the run is stopped.");
+
+  public static final ConfEntry<Long> EXCHANGE_QUEUE =
+      ConfEntry.number(
+          PREFIX + "exchangeQueueMib",
           "MiB",
-          0,
-          0,
-          1 << 30,
-          "Most host memory of a member's tensors, outside the JVM's heap; 0 means no limit but the"
-              + " machine's. Leave room for it in spark.executor.memoryOverhead.");
+          256,
+          1,
+          1 << 20,
+          "Memory for messages on their way, per peer, channel and direction; part of"
+              + " spark.executor.memoryOverhead. A sender waits where it is used up.");
+
+  public static final ConfEntry<Long> EXCHANGE_TIMEOUT =
+      ConfEntry.number(
+          PREFIX + "exchangeTimeoutMs",
+          "ms",
+          300_000,
+          1000,
+          86_400_000,
+          "How long a member waits for a message of another before the run is stopped. Raise it"
+              + " where one micro-batch takes longer.");
 
   public static final ConfEntry<String> GPU_CATALOGUE =
       ConfEntry.text(
@@ -56,7 +62,14 @@ public final class HeterMoeConf {
           "Path of a GPU catalogue in the format of conf/gpus.json; empty means the built-in one.");
 
   public static final ConfSection ALL =
-      new ConfSection(PREFIX, List.of(BACKEND, THREADS, TENSOR_MEMORY, GPU_CATALOGUE));
+      new ConfSection(
+          PREFIX,
+          List.of(
+              REGISTRATION_TIMEOUT,
+              SILENCE_TIMEOUT,
+              EXCHANGE_QUEUE,
+              EXCHANGE_TIMEOUT,
+              GPU_CATALOGUE));
 
   private HeterMoeConf() {}
 

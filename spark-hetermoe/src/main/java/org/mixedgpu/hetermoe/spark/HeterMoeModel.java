@@ -1,7 +1,9 @@
 package org.mixedgpu.hetermoe.spark;
 
 import java.util.Arrays;
+import org.apache.spark.SparkConf;
 import org.apache.spark.ml.Model;
+import org.apache.spark.ml.param.LongParam;
 import org.apache.spark.ml.param.Param;
 import org.apache.spark.ml.param.ParamMap;
 import org.apache.spark.ml.util.Identifiable;
@@ -39,6 +41,7 @@ public final class HeterMoeModel extends Model<HeterMoeModel> implements MLWrita
   private final Param<String> textCol;
   private final Param<String> tokensCol;
   private final Param<String> outputCol;
+  private final LongParam threads;
 
   public HeterMoeModel() {
     this(Identifiable.randomUID("hetermoe_model"));
@@ -53,6 +56,8 @@ public final class HeterMoeModel extends Model<HeterMoeModel> implements MLWrita
     textCol = new Param<>(uid, "textCol", "Column of text to score.");
     tokensCol = new Param<>(uid, "tokensCol", "Column of token ids, used instead where given.");
     outputCol = new Param<>(uid, "outputCol", "Name of the struct column that is added.");
+    threads = new LongParam(uid, "threads", "Compute threads; 0 means the executor's cores.");
+    setDefault(threads, 0L);
     setDefault(model, "");
     setDefault(tokenizer, "");
     setDefault(textCol, "text");
@@ -105,6 +110,15 @@ public final class HeterMoeModel extends Model<HeterMoeModel> implements MLWrita
     return with(outputCol, value);
   }
 
+  public LongParam threads() {
+    return threads;
+  }
+
+  public HeterMoeModel setThreads(long value) {
+    set(threads, (Object) value);
+    return this;
+  }
+
   private HeterMoeModel with(Param<String> param, String value) {
     set(param, value);
     return this;
@@ -128,7 +142,8 @@ public final class HeterMoeModel extends Model<HeterMoeModel> implements MLWrita
   @Override
   public Dataset<Row> transform(Dataset<?> dataset) {
     transformSchema(dataset.schema(), true /* log */);
-    Deployment deployment = Deployment.of(dataset.sparkSession().sparkContext().getConf(), 1);
+    SparkConf conf = dataset.sparkSession().sparkContext().getConf();
+    Deployment deployment = Deployment.of(conf, "cpu", (Long) getOrDefault(threads), 0, 1);
     String tokens = value(tokensCol);
     String column = tokens.isEmpty() ? value(textCol) : tokens;
     HadoopFileStore store = deployment.store();

@@ -183,6 +183,30 @@ public abstract sealed class HeterMoeParams extends Estimator<HeterMoeModel> per
     return put(TrainOptions.EMULATE, value);
   }
 
+  public Param<String> backend() {
+    return text(TrainOptions.BACKEND);
+  }
+
+  public HeterMoe setBackend(String value) {
+    return put(TrainOptions.BACKEND, value);
+  }
+
+  public LongParam threads() {
+    return whole(TrainOptions.THREADS);
+  }
+
+  public HeterMoe setThreads(long value) {
+    return put(TrainOptions.THREADS, value);
+  }
+
+  public LongParam tensorBytes() {
+    return whole(TrainOptions.TENSOR_BYTES);
+  }
+
+  public HeterMoe setTensorBytes(long value) {
+    return put(TrainOptions.TENSOR_BYTES, value);
+  }
+
   public LongParam steps() {
     return whole(TrainOptions.STEPS);
   }

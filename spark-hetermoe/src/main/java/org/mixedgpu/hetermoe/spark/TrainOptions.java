@@ -111,6 +111,29 @@ public final class TrainOptions {
           "none",
           "catalogue");
 
+  public static final TrainOption<String> BACKEND =
+      choice("backend", "What members compute on; there is no silent fallback.", "cpu");
+  public static final TrainOption<Long> THREADS =
+      number(
+          "threads",
+          "threads",
+          0,
+          0,
+          1024,
+          "8",
+          "Compute threads of a member on the CPU backend; 0 means its share of the executor's"
+              + " cores.");
+  public static final TrainOption<Long> TENSOR_BYTES =
+      number(
+          "tensorBytes",
+          "bytes",
+          0,
+          0,
+          Long.MAX_VALUE,
+          "8589934592",
+          "Most memory of a member's tensors, outside the JVM's heap; 0 means what the JVM allows."
+              + " Part of spark.executor.memoryOverhead.");
+
   // --- optimizer ---
   public static final TrainOption<Long> STEPS =
       number("steps", "steps", 100, 1, 1L << 40, "10000", "Optimizer steps.");
@@ -161,7 +184,7 @@ public final class TrainOptions {
           "auxCoefficient",
           "0.01",
           "Factor on the load-balancing loss; empty means the model configuration's"
-              + " router_aux_loss_coef.");
+              + " router_aux_loss_coef, where its output_router_logits is true.");
   public static final TrainOption<String> Z_COEFFICIENT =
       optional(
           "zCoefficient",
@@ -208,6 +231,9 @@ public final class TrainOptions {
           ATTENTION_RESOURCE,
           EXPERT_RESOURCE,
           EMULATE,
+          BACKEND,
+          THREADS,
+          TENSOR_BYTES,
           STEPS,
           LEARNING_RATE,
           WARMUP_STEPS,

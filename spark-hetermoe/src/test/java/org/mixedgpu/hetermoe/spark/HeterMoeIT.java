@@ -1,0 +1,197 @@
+package org.mixedgpu.hetermoe.spark;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.stream.Stream;
+import org.apache.spark.ml.Pipeline;
+import org.apache.spark.ml.PipelineModel;
+import org.apache.spark.ml.PipelineStage;
+import org.apache.spark.sql.Dataset;
+import org.apache.spark.sql.Row;
+import org.apache.spark.sql.RowFactory;
+import org.apache.spark.sql.SparkSession;
+import org.apache.spark.sql.types.DataTypes;
+import org.apache.spark.sql.types.StructType;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.mixedgpu.io.FileStore;
+import org.mixedgpu.io.HadoopFileStore;
+import org.mixedgpu.nn.checkpoint.Checkpoint;
+
+/** The estimator in one JVM, members as threads. */
+class HeterMoeIT {
+  private static final FileStore STORE = HadoopFileStore.ofDefaults();
+  private static SparkSession spark;
+
+  @TempDir Path folder;
+
+  @BeforeAll
+  static void start() {
+    spark =
+        SparkSession.builder()
+            .master("local[2]")
+            .config("spark.ui.enabled", false)
+            .config("spark.sql.shuffle.partitions", 2)
+            .getOrCreate();
+  }
+
+  @AfterAll
+  static void stop() {
+    spark.stop();
+  }
+
+  @Test
+  void aPipelineTrainsScoresSavesAndLoads() throws IOException {
+    Dataset<Row> text = text();
+    Pipeline pipeline =
+        new Pipeline()
+            .setStages(new PipelineStage[] {estimator(1, 1).setSteps(30).setLearningRate(1e-2)});
+    PipelineModel fitted = pipeline.fit(text);
+    HeterMoeModel model = (HeterMoeModel) fitted.stages()[0];
+
+    List<Row> history = model.history().collectAsList();
+    assertThat(history).hasSize(30);
+    assertThat(history.get(29).<Double>getAs("loss"))
+        .isLessThan(history.get(0).<Double>getAs("loss") - 1);
+
+    List<Row> rows = fitted.transform(text).select("id", "score.*").orderBy("id").collectAsList();
+    assertThat(rows).hasSize(43);
+    assertThat(rows.get(40).<String>getAs("status")).isEqualTo("BAD_INPUT");
+    assertThat(rows.get(40).<String>getAs("error")).contains("null");
+    assertThat(rows.get(41).<String>getAs("error")).contains("empty text");
+    Row first = rows.get(0);
+    assertThat(first.<String>getAs("status")).isEqualTo("OK");
+    assertThat(first.<Double>getAs("perplexity"))
+        .isEqualTo(Math.exp(-first.<Double>getAs("meanLogLikelihood")))
+        .isLessThan(40);
+
+    String saved = folder.resolve("saved").toString();
+    fitted.write().save(saved);
+    PipelineModel loaded = PipelineModel.load(saved);
+    assertThat(((HeterMoeModel) loaded.stages()[0]).folder()).startsWith(saved);
+    assertThat(loaded.transform(text).select("id", "score.*").orderBy("id").collectAsList())
+        .isEqualTo(rows);
+
+    String stages = folder.resolve("pipeline").toString();
+    pipeline.write().save(stages);
+    HeterMoe again = (HeterMoe) Pipeline.load(stages).getStages()[0];
+    assertThat(again.value(TrainOptions.STEPS)).isEqualTo(30);
+  }
+
+  @Test
+  void manyMembersTrainWhatOneProcessTrains() throws IOException {
+    HeterMoe run = estimator(2, 2).setMicroBatches(2).setAuxLoss("megatron");
+    HeterMoeModel model = run.fit(text());
+    TrainedModels.Difference difference =
+        TrainedModels.toOneProcess(run, STORE, model.folder(), tokens());
+    assertThat(difference.rms()).as("%s", difference).isLessThanOrEqualTo(1e-6);
+    assertThat(difference.shareWithin1e5()).as("%s", difference).isGreaterThanOrEqualTo(0.9999);
+
+    HeterMoeModel again = run.fit(text());
+    assertThat(again.folder()).isNotEqualTo(model.folder());
+    assertThat(Checkpoint.digest(STORE, again.folder()))
+        .as("same seed, same bits")
+        .isEqualTo(Checkpoint.digest(STORE, model.folder()));
+  }
+
+  @Test
+  void aTrainedFolderIsContinuedFromTokenIds() throws IOException {
+    HeterMoeModel model = estimator(1, 1).fit(text());
+    List<Row> ids = new ArrayList<>();
+    for (int i = 0; i < 20; i++) {
+      ids.add(RowFactory.create((Object) new Integer[] {65 + i, 66, 67, 68, 69, 70, 71, 72}));
+    }
+    StructType schema =
+        new StructType().add("ids", DataTypes.createArrayType(DataTypes.IntegerType));
+    HeterMoe next =
+        estimator(1, 2).setModel(model.folder()).setTokensCol("ids").setOutput(path("next"));
+    HeterMoeModel continued = next.fit(spark.createDataFrame(ids, schema));
+    assertThat(continued.folder()).isEqualTo(path("next"));
+    assertThat(continued.transform(spark.createDataFrame(ids, schema)).select("score.status"))
+        .satisfies(data -> assertThat(data.distinct().collectAsList()).hasToString("[[OK]]"));
+    assertThatThrownBy(() -> next.fit(spark.createDataFrame(ids, schema)))
+        .hasMessageContaining("is not empty; choose a new one");
+  }
+
+  @Test
+  void whatCannotWorkIsSaidBeforeAnyJob() throws IOException {
+    assertThatThrownBy(() -> estimator(1, 1).setWorkDir("").fit(text()))
+        .hasMessageContaining("workDir is not set");
+    assertThatThrownBy(() -> estimator(1, 9).fit(text()))
+        .hasMessageContaining("expertExecutors is 9 and the model has 4 experts");
+    assertThatThrownBy(() -> estimator(1, 1).setModel("tiny-mistral").fit(text()))
+        .hasMessageContaining("Model 'tiny-mistral' is none");
+    assertThatThrownBy(() -> estimator(1, 1).setWarmupSteps(10).fit(text()))
+        .hasMessageContaining("warm up for fewer steps");
+    assertThatThrownBy(() -> estimator(1, 1).setSequenceLength(100_000).fit(text()))
+        .hasMessageContaining("takes at most 512 positions");
+  }
+
+  private HeterMoe estimator(long attention, long experts) throws IOException {
+    Path config = folder.resolve("small.json");
+    if (!Files.exists(config)) {
+      Files.writeString(config, smallModel());
+    }
+    return new HeterMoe()
+        .setModel(config.toString())
+        .setWorkDir(path("work"))
+        .setAttentionExecutors(attention)
+        .setExpertExecutors(experts)
+        .setSequenceLength(32)
+        .setBatchSize(8)
+        .setSteps(10)
+        .setLearningRate(1e-3)
+        .setThreads(1);
+  }
+
+  private String path(String name) {
+    return folder.resolve(name).toString();
+  }
+
+  /** The token shards of the first run of this test. */
+  private String tokens() throws IOException {
+    try (Stream<Path> runs = Files.list(folder.resolve("work"))) {
+      return runs.findFirst().orElseThrow().resolve("tokens").toString();
+    }
+  }
+
+  static String smallModel() {
+    return """
+        {"architectures":["MixtralForCausalLM"],"model_type":"mixtral","bos_token_id":256,
+         "eos_token_id":257,"hidden_act":"silu","hidden_size":32,"intermediate_size":48,
+         "num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"head_dim":8,
+         "num_local_experts":4,"num_experts_per_tok":2,"router_aux_loss_coef":0.02,
+         "output_router_logits":true,
+         "max_position_embeddings":512,"rms_norm_eps":1e-5,"rope_theta":10000.0,
+         "sliding_window":null,"tie_word_embeddings":false,"initializer_range":0.05,
+         "vocab_size":272}
+        """;
+  }
+
+  /** 40 sentences, and three rows that hold no text. */
+  private static Dataset<Row> text() {
+    List<Row> rows = new ArrayList<>();
+    for (int i = 0; i < 40; i++) {
+      rows.add(
+          RowFactory.create(
+              i,
+              String.format(
+                  Locale.ROOT, "Sentence %d says that %d times %d is %d.", i, i, i, i * i)));
+    }
+    rows.add(RowFactory.create(40, null));
+    rows.add(RowFactory.create(41, "   "));
+    rows.add(RowFactory.create(42, ""));
+    StructType schema =
+        new StructType().add("id", DataTypes.IntegerType).add("text", DataTypes.StringType);
+    return spark.createDataFrame(rows, schema).coalesce(2);
+  }
+}
