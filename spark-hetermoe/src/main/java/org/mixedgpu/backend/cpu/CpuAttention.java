@@ -157,7 +157,7 @@ final class CpuAttention {
         }
         scores.load(i * KEY_TILE, row, count);
         float before = maximum[i];
-        float now = Math.max(before, Sums.max(row, from, to));
+        float now = Math.max(before, Softmax.max(row, from, to));
         Arrays.fill(row, 0, from, 0f);
         Arrays.fill(row, to, count, 0f);
         float added = (float) Softmax.expAndSum(row, from, to, now);

@@ -111,7 +111,7 @@ final class CpuAttentionBackward {
         for (int i = 0; i < o.queries; i++) {
           o.dOut.load(queryElement(h, i), a, 0, width);
           o.out.load(queryElement(h, i), b, 0, width);
-          result[h * o.queries + i] = Sums.dot(a, b, width);
+          result[h * o.queries + i] = (float) Sums.dot(a, b, width);
         }
       }
       return result;

@@ -93,9 +93,7 @@ final class CpuElementwise {
           float[] u = Scratch.ofThread().array(1, TILE);
           gate.load(at, g, 0, count);
           up.load(at, u, 0, count);
-          for (int i = 0; i < count; i++) {
-            g[i] = g[i] / (1f + Maths.exp(-g[i])) * u[i];
-          }
+          Activation.swiglu(g, u, count);
           out.store(at, g, 0, count);
         });
   }
@@ -113,13 +111,7 @@ final class CpuElementwise {
           dOut.load(at, d, 0, count);
           gate.load(at, g, 0, count);
           up.load(at, u, 0, count);
-          for (int i = 0; i < count; i++) {
-            float sigmoid = Maths.sigmoid(g[i]);
-            float silu = g[i] * sigmoid;
-            float slope = sigmoid * (1f + g[i] - silu);
-            g[i] = d[i] * u[i] * slope;
-            u[i] = d[i] * silu;
-          }
+          Activation.swigluBackward(d, g, u, count);
           dGate.store(at, g, 0, count);
           dUp.store(at, u, 0, count);
         });

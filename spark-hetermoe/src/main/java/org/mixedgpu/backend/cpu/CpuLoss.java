@@ -52,7 +52,7 @@ final class CpuLoss {
     OpChecks.index("crossEntropy", "targets", target, r, width);
     logits.load(r * width, row, 0, width);
     float chosen = row[target];
-    float maximum = Sums.max(row, 0, width);
+    float maximum = Softmax.max(row, 0, width);
     double sum = Softmax.expAndSum(row, 0, width, maximum);
     if (dLogits != null) {
       Softmax.scale(row, width, (float) (gradScale / sum));

@@ -78,7 +78,7 @@ final class CpuNorm {
               g[i] *= factor[i];
             }
             float inverse = inverseRms.f32(r);
-            float mean = Sums.dot(g, row, width) / width;
+            float mean = (float) (Sums.dot(g, row, width) / width);
             float pull = mean * inverse * inverse * inverse;
             for (int i = 0; i < width; i++) {
               g[i] = g[i] * inverse - row[i] * pull;

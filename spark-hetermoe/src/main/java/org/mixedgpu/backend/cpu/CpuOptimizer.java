@@ -1,5 +1,6 @@
 package org.mixedgpu.backend.cpu;
 
+import jdk.incubator.vector.FloatVector;
 import org.mixedgpu.backend.AdamWStep;
 import org.mixedgpu.backend.TrainingOpChecks;
 import org.mixedgpu.tensor.HostTensor;
@@ -7,6 +8,7 @@ import org.mixedgpu.tensor.HostTensor;
 /** AdamW and the norm it is clipped by. */
 final class CpuOptimizer {
   private static final int TILE = CpuElementwise.TILE;
+  private static final int LANES = Maths.LANES;
 
   /** Elements summed by one task; fixed, because it orders the sum. */
   private static final int SUM_BLOCK = 1 << 16;
@@ -92,11 +94,24 @@ final class CpuOptimizer {
     float rest2 = 1 - beta2;
     float scale = step.gradScale();
     float epsilon = step.epsilon();
-    for (int i = 0; i < count; i++) {
+    int i = 0;
+    for (; i <= count - LANES; i += LANES) {
+      FloatVector d = FloatVector.fromArray(Maths.FLOATS, g, i).mul(scale);
+      FloatVector mean = FloatVector.fromArray(Maths.FLOATS, m, i).mul(beta1).add(d.mul(rest1));
+      FloatVector square =
+          FloatVector.fromArray(Maths.FLOATS, v, i).mul(beta2).add(d.mul(rest2).mul(d));
+      FloatVector divisor = square.sqrt().mul(root).add(epsilon);
+      mean.intoArray(m, i);
+      square.intoArray(v, i);
+      FloatVector kept = FloatVector.fromArray(Maths.FLOATS, p, i).mul(keep);
+      kept.sub(mean.mul(rate).div(divisor)).intoArray(p, i);
+    }
+    for (; i < count; i++) {
       float d = g[i] * scale;
-      m[i] = beta1 * m[i] + rest1 * d;
-      v[i] = beta2 * v[i] + rest2 * d * d;
-      p[i] = p[i] * keep - rate * m[i] / ((float) Math.sqrt(v[i]) * root + epsilon);
+      m[i] = m[i] * beta1 + d * rest1;
+      v[i] = v[i] * beta2 + d * rest2 * d;
+      float divisor = (float) Math.sqrt(v[i]) * root + epsilon;
+      p[i] = p[i] * keep - m[i] * rate / divisor;
     }
   }
 }

@@ -31,7 +31,7 @@ final class CpuRouter {
           float[] row = Scratch.ofThread().array(0, count);
           for (long r = from; r < to; r++) {
             logits.load(r * count, row, 0, count);
-            double sum = Softmax.expAndSum(row, 0, count, Sums.max(row, 0, count));
+            double sum = Softmax.expAndSum(row, 0, count, Softmax.max(row, 0, count));
             for (int e = 0; e < count; e++) {
               row[e] = (float) (row[e] / sum);
             }
@@ -139,7 +139,7 @@ final class CpuRouter {
             double z = 0;
             if (zScale != 0) {
               logits.load(r * count, x, 0, count);
-              float maximum = Sums.max(x, 0, count);
+              float maximum = Softmax.max(x, 0, count);
               double sum = Softmax.expAndSum(x, 0, count, maximum);
               z = zScale * (maximum + StrictMath.log(sum));
             }

@@ -126,7 +126,7 @@ final class CpuRows {
               int row = slotOf.int32(choice);
               OpChecks.index("combineRowsBackward", "slotOf", row, choice, limit);
               slots.load((long) row * width, slot, 0, width);
-              dWeights.f32(choice, Sums.dot(d, slot, width));
+              dWeights.f32(choice, (float) Sums.dot(d, slot, width));
               float weight = weights.f32(choice);
               for (int i = 0; i < width; i++) {
                 slot[i] = weight * d[i];
@@ -228,7 +228,7 @@ final class CpuRows {
             dOut.load(r * width, d, 0, width);
             x.load(r * width, row, 0, width);
             float sigmoid = Maths.sigmoid(gate.f32(r));
-            dGate.f32(r, Sums.dot(d, row, width) * sigmoid * (1f - sigmoid));
+            dGate.f32(r, (float) (Sums.dot(d, row, width) * sigmoid * (1f - sigmoid)));
             for (int i = 0; i < width; i++) {
               row[i] = sigmoid * d[i];
             }
