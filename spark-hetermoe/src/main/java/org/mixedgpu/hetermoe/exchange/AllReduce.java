@@ -11,13 +11,14 @@ import org.mixedgpu.tensor.Tensor;
 /**
  * Sums over some members of a gang. Each element is summed by one member, in rank order, and then
  * given to all: every member gets the same bits, in every run. Collective: all members make the
- * same calls in the same order. One thread. Owns two buffers.
+ * same calls in the same order. One thread. Owns a buffer.
  */
 public final class AllReduce implements AutoCloseable {
   private final Channel channel;
   private final TrainingBackend backend;
   private final int[] ranks;
   private final int self;
+  private final Tensor memory;
   private final Tensor bucket;
   private final Tensor sum;
   private final Tensor incoming;
@@ -43,9 +44,11 @@ public final class AllReduce implements AutoCloseable {
     this.self = index;
     int size = ranks.length == 1 ? 0 : bucketElements;
     int share = (size + ranks.length - 1) / ranks.length;
-    this.bucket = backend.allocate(DType.F32, Shape.of(Math.max(size, 1)));
-    this.sum = backend.allocate(DType.F32, Shape.of(Math.max(share, 1)));
-    this.incoming = backend.allocate(DType.F32, Shape.of(Math.max(share, 1)));
+    // One allocation, so that none is left open when there is no room for another.
+    this.memory = backend.allocate(DType.F32, Shape.of(Math.max(size + 2L * share, 1)));
+    this.bucket = memory.rows(0, Math.max(size, 1));
+    this.sum = memory.rows(size, share);
+    this.incoming = memory.rows(size + (long) share, share);
   }
 
   /** Replaces each F32 tensor by its sum over all members; they all give the same shapes. */
@@ -174,8 +177,6 @@ public final class AllReduce implements AutoCloseable {
 
   @Override
   public void close() {
-    bucket.close();
-    sum.close();
-    incoming.close();
+    memory.close();
   }
 }

@@ -3,6 +3,7 @@ package org.mixedgpu.hetermoe.exchange;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayDeque;
+import java.util.Iterator;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Supplier;
@@ -17,6 +18,8 @@ final class Link {
 
   /** Buffers kept for the next messages: one is being written, one read, one waits. */
   private static final int SPARES = 3;
+
+  private static final int LEAST_BUFFER = 4096;
 
   private final String name;
   private final ExchangeLimits limits;
@@ -51,14 +54,21 @@ final class Link {
         nanos = await(nanos, "room for " + bytes + " bytes");
       }
       queuedBytes += bytes;
-      ByteBuffer spare = spares.poll();
-      if (spare != null && spare.capacity() >= bytes) {
-        return spare.clear().limit(bytes);
+      for (Iterator<ByteBuffer> each = spares.iterator(); each.hasNext(); ) {
+        ByteBuffer spare = each.next();
+        if (spare.capacity() >= bytes) {
+          each.remove();
+          return spare.clear().limit(bytes);
+        }
       }
     } finally {
       lock.unlock();
     }
-    return ByteBuffer.allocateDirect(bytes).order(ByteOrder.LITTLE_ENDIAN);
+    // Sizes vary from message to message; powers of two make the buffers fit again.
+    long capacity = Math.max(LEAST_BUFFER, Long.highestOneBit(bytes) << 1);
+    return ByteBuffer.allocateDirect((int) Math.min(capacity, Integer.MAX_VALUE))
+        .order(ByteOrder.LITTLE_ENDIAN)
+        .limit(bytes);
   }
 
   void put(Packet packet) {
@@ -105,9 +115,10 @@ final class Link {
     lock.lock();
     try {
       queuedBytes -= bytes.limit();
-      if (spares.size() < SPARES) {
-        spares.add(bytes);
+      if (spares.size() == SPARES) {
+        spares.poll();
       }
+      spares.add(bytes);
       changed.signalAll();
     } finally {
       lock.unlock();
