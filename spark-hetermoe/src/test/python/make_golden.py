@@ -12,6 +12,7 @@ Everything is computed in fp32 on the CPU, eager attention and eager experts, wi
 type, its weights were rounded to that type before anything was computed.
 """
 
+import copy
 import json
 import os
 import shutil
@@ -81,6 +82,8 @@ CASES = {
     # The balancing loss is on; queries and keys are normalised over all heads.
     "olmoe_aux": dict(SMALL, model_type="olmoe", hidden_size=48, intermediate_size=24, num_hidden_layers=3, num_attention_heads=4,
                       num_key_value_heads=4, num_experts=8, num_experts_per_tok=3, norm_topk_prob=False, rms_norm_eps=1e-5, eos_token_id=2,
+                      # With a padding token PyTorch keeps its embedding at zero, where the norm's derivative is enormous.
+                      pad_token_id=None,
                       tie_word_embeddings=False, rope_parameters=dict(rope_type="default", rope_theta=10000.0),
                       output_router_logits=True, router_aux_loss_coef=0.05, train=(8, 2, 32), aux=0.05, seed=2007),
     # As transformers 4 wrote it, in bfloat16 and several files; a sliding window.
@@ -170,8 +173,8 @@ def make(folder, case):
             parameter.copy_(parameter.to(getattr(torch, stored)).float())
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
-    model.to(getattr(torch, stored)).save_pretrained(folder, max_shard_size=shard)
-    model.float()
+    # A copy: converting to a shorter type and back would round RoPE's frequencies too.
+    copy.deepcopy(model).to(getattr(torch, stored)).save_pretrained(folder, max_shard_size=shard)
     if old:
         as_transformers_4_wrote(os.path.join(folder, "config.json"))
     ids = torch.randint(0, config.vocab_size, (batch, length))

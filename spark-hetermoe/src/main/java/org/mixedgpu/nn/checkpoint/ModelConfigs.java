@@ -37,7 +37,7 @@ public final class ModelConfigs {
           Map.entry("dtype", "the safetensors files say how they are stored"),
           Map.entry("torch_dtype", "the older name of dtype"),
           Map.entry("use_cache", "what generate() of transformers does"),
-          Map.entry("pad_token_id", "padding is masked, never computed"),
+          Map.entry("pad_token_id", "padding is no target; PyTorch also freezes its embedding"),
           Map.entry("pretraining_tp", "the order of sums in a tensor-parallel training run"),
           Map.entry("max_window_layers", "read where a family has sliding windows"));
 

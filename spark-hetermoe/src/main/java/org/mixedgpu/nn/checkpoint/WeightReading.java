@@ -17,23 +17,20 @@ import org.mixedgpu.tensor.Tensor;
 
 /** Safetensors files into parameters, piece by piece. */
 final class WeightReading {
-  /** Host memory used, in bytes. */
-  static final int PIECE_BYTES = 4 << 20;
-
   private static final int NAMES_IN_MESSAGE = 10;
 
   private WeightReading() {}
 
   static void read(WeightFiles weights, String folder, Backend backend, Parameters into) {
     check(weights, folder, into.config());
-    ByteBuffer piece = ByteBuffer.allocateDirect(PIECE_BYTES);
+    ByteBuffer piece = Pieces.buffer();
     for (DiskTensor tensor : DiskTensor.of(into.config(), into.part())) {
       WeightFiles.Located located = weights.tensors().get(tensor.name());
       Tensor parameter = into.tensor(tensor.parameter());
       Tensor flat = parameter.view(Shape.of(parameter.shape().elements()));
       long elements = tensor.shape().elements();
       for (long done = 0; done < elements; ) {
-        int count = (int) Math.min(PIECE_BYTES / Float.BYTES, elements - done);
+        int count = (int) Math.min(Pieces.BYTES / Float.BYTES, elements - done);
         piece.clear().limit(count * Float.BYTES);
         located.file().readFloats(located.entry(), done, piece);
         backend.write(flat.rows(tensor.firstElement() + done, count), piece.flip());

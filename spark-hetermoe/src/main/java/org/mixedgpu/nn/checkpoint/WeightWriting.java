@@ -22,7 +22,6 @@ import org.mixedgpu.nn.Parameters;
 import org.mixedgpu.nn.Part;
 import org.mixedgpu.nn.safetensors.SafetensorsWriter;
 import org.mixedgpu.nn.safetensors.SafetensorsWriter.Announced;
-import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
 /** Parameters into safetensors files, piece by piece. */
@@ -92,7 +91,7 @@ final class WeightWriting {
     // transformers refuses files whose metadata do not say that they are PyTorch's.
     try (SafetensorsWriter out =
         SafetensorsWriter.create(files, path, announced, Map.of("format", "pt"))) {
-      ByteBuffer piece = ByteBuffer.allocateDirect(WeightReading.PIECE_BYTES);
+      ByteBuffer piece = Pieces.buffer();
       for (DiskTensor tensor : tensors) {
         write(out, tensor, backend, from.tensor(tensor.parameter()), piece);
       }
@@ -110,15 +109,13 @@ final class WeightWriting {
       Backend backend,
       Tensor parameter,
       ByteBuffer piece) {
-    Tensor flat = parameter.view(Shape.of(parameter.shape().elements()));
-    long elements = tensor.shape().elements();
-    for (long done = 0; done < elements; ) {
-      int count = (int) Math.min(piece.capacity() / Float.BYTES, elements - done);
-      piece.clear().limit(count * Float.BYTES);
-      backend.read(piece, flat.rows(tensor.firstElement() + done, count));
-      out.writeFloats(piece.flip());
-      done += count;
-    }
+    Pieces.read(
+        backend,
+        parameter,
+        tensor.firstElement(),
+        tensor.shape().elements(),
+        piece,
+        (part, first) -> out.writeFloats(part));
   }
 
   /** A file that is there without a config was left by an attempt that was not finished. */
