@@ -61,6 +61,24 @@ public final class HeterMoeConf {
           "",
           "Path of a GPU catalogue in the format of conf/gpus.json; empty means the built-in one.");
 
+  public static final ConfEntry<String> EMULATED_GPUS =
+      ConfEntry.text(
+          PREFIX + "emulatedGpus",
+          "",
+          "GPUs that discovery pretends to find, such as hopper:1,volta:2; empty means the real"
+              + " ones.");
+
+  public static final ConfEntry<String> EXCHANGE_PORTS =
+      new ConfEntry<>(
+          PREFIX + "exchange.ports",
+          "",
+          "",
+          "Range of ports on which members listen for each other, where a firewall asks for one;"
+              + " one port per member on a machine. Empty means any.",
+          String::strip,
+          range -> range.isEmpty() || range.matches("\\d{1,5}-\\d{1,5}"),
+          "a range such as 40000-40099, or nothing");
+
   public static final ConfSection ALL =
       new ConfSection(
           PREFIX,
@@ -69,7 +87,9 @@ public final class HeterMoeConf {
               SILENCE_TIMEOUT,
               EXCHANGE_QUEUE,
               EXCHANGE_TIMEOUT,
-              GPU_CATALOGUE));
+              GPU_CATALOGUE,
+              EMULATED_GPUS,
+              EXCHANGE_PORTS));
 
   private HeterMoeConf() {}
 

@@ -8,6 +8,7 @@ import org.apache.spark.network.util.MapConfigProvider;
 import org.apache.spark.network.util.TransportConf;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
+import org.mixedgpu.hetermoe.spark.HeterMoeConf;
 
 /**
  * How members connect.
@@ -62,18 +63,14 @@ public record TransportOptions(
     TransportOptions options = plain(limits);
     return new TransportOptions(
             encrypted, 0, 0, options.queueBytes, options.timeoutMs, options.threads)
-        .withPorts(conf.get("spark.hetermoe.exchange.ports", ""));
+        .withPorts(HeterMoeConf.EXCHANGE_PORTS.value(conf.get(HeterMoeConf.EXCHANGE_PORTS.key(), "")));
   }
 
   /** The same with a range such as {@code 40000-40099}; empty text for any port. */
-  public TransportOptions withPorts(String range) {
+  TransportOptions withPorts(String range) {
     if (range.isBlank()) {
       return this;
     }
-    Check.input(
-        range.strip().matches("\\d{1,5}-\\d{1,5}"),
-        "spark.hetermoe.exchange.ports: '%s' is not a range; write 40000-40099",
-        range);
     String[] ends = range.strip().split("-");
     return new TransportOptions(
         encrypted,

@@ -118,8 +118,9 @@ class SparkNetworkExchangeTest extends ExchangeContract {
           .hasMessageContaining("ports " + port + " to " + port)
           .hasMessageContaining("widen spark.hetermoe.exchange.ports");
     }
-    assertThatThrownBy(() -> TransportOptions.plain(LIMITS).withPorts("40000"))
-        .hasMessageContaining("write 40000-40099");
+    SparkConf wrong = new SparkConf(false).set("spark.hetermoe.exchange.ports", "40000");
+    assertThatThrownBy(() -> TransportOptions.of(wrong, LIMITS))
+        .hasMessageContaining("a range such as 40000-40099");
   }
 
   @Test

@@ -1,0 +1,109 @@
+package org.mixedgpu.device;
+
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import org.mixedgpu.base.Check;
+import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.MixedGpuException;
+
+/** The GPUs of one machine, real or emulated. */
+public record GpuInventory(List<Gpu> gpus) {
+  private static final List<String> QUERY =
+      List.of(
+          "nvidia-smi", "--query-gpu=index,name,compute_cap,memory.total",
+          "--format=csv,noheader,nounits");
+  private static final long LIMIT_S = 30;
+
+  /**
+   * One GPU.
+   *
+   * @param index as {@code nvidia-smi} counts; CUDA counts so too with CUDA_DEVICE_ORDER=PCI_BUS_ID
+   * @param name as {@code nvidia-smi} says, or {@code emulated}
+   */
+  public record Gpu(int index, String name, String generation, long memoryMib) {
+    /** The address under a resource that does not name the generation: {@code hopper-0}. */
+    public String generationAddress() {
+      return generation + "-" + index;
+    }
+  }
+
+  public GpuInventory {
+    gpus = List.copyOf(gpus);
+  }
+
+  /** Asks {@code nvidia-smi}; {@code MISSING} where there is none. */
+  public static GpuInventory ofThisMachine(GpuCatalogue catalogue) {
+    try {
+      Process process = new ProcessBuilder(QUERY).redirectErrorStream(true).start();
+      process.getOutputStream().close();
+      String out =
+          new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+      if (!process.waitFor(LIMIT_S, TimeUnit.SECONDS)) {
+        process.destroyForcibly();
+        throw new MixedGpuException(
+            Fault.MISSING, "nvidia-smi did not end within " + LIMIT_S + " s; see the driver");
+      }
+      if (process.exitValue() != 0) {
+        throw new MixedGpuException(
+            Fault.MISSING, "nvidia-smi failed with " + process.exitValue() + ": " + out.strip());
+      }
+      return parse(out, catalogue);
+    } catch (IOException e) {
+      throw new MixedGpuException(
+          Fault.MISSING,
+          "Cannot list the GPUs of this machine: nvidia-smi can't be run ("
+              + e.getMessage()
+              + "); install the NVIDIA driver, or emulate with"
+              + " spark.hetermoe.emulatedGpus=hopper:1,volta:1",
+          e);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new MixedGpuException(Fault.MISSING, "Interrupted while listing the GPUs", e);
+    }
+  }
+
+  /** Reads lines such as {@code 0, NVIDIA H200, 9.0, 143771}. */
+  static GpuInventory parse(String csv, GpuCatalogue catalogue) {
+    List<Gpu> gpus = new ArrayList<>();
+    for (String line : csv.lines().filter(l -> !l.isBlank()).toList()) {
+      String[] fields = line.split(",");
+      Check.input(
+          fields.length == 4 && fields[0].strip().matches("\\d+")
+              && fields[3].strip().matches("\\d+"),
+          "nvidia-smi said '%s'; expected index, name, compute capability, MiB: the driver may be"
+              + " too old to know compute_cap",
+          line);
+      gpus.add(
+          new Gpu(
+              Integer.parseInt(fields[0].strip()),
+              fields[1].strip(),
+              catalogue.generation(ComputeCapability.parse(fields[2])),
+              Long.parseLong(fields[3].strip())));
+    }
+    return new GpuInventory(gpus);
+  }
+
+  /** Pretends: {@code hopper:1,volta:2} is one Hopper GPU and two Volta GPUs. */
+  public static GpuInventory emulated(String text, GpuCatalogue catalogue) {
+    List<Gpu> gpus = new ArrayList<>();
+    for (String part : text.split(",")) {
+      String[] pair = part.strip().split(":");
+      Check.input(
+          pair.length == 2 && pair[1].matches("\\d{1,3}"),
+          "Emulated GPUs '%s' can't be read; write hopper:1,volta:2",
+          text);
+      catalogue.checkGeneration(pair[0]);
+      for (int i = Integer.parseInt(pair[1]); i > 0; i--) {
+        gpus.add(new Gpu(gpus.size(), "emulated", pair[0], 0));
+      }
+    }
+    return new GpuInventory(gpus);
+  }
+
+  public List<Gpu> ofGeneration(String generation) {
+    return gpus.stream().filter(g -> g.generation().equals(generation)).toList();
+  }
+}
