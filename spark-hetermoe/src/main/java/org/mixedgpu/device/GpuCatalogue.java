@@ -64,7 +64,10 @@ public final class GpuCatalogue {
   private void fill(JsonNode root) {
     int format = need(root, "format").asInt();
     Check.input(
-        format == FORMAT, "GPU catalogue %s has format %d; this version reads %d", source, format,
+        format == FORMAT,
+        "GPU catalogue %s has format %d; this version reads %d",
+        source,
+        format,
         FORMAT);
     need(root, "sources")
         .fields()

@@ -13,7 +13,8 @@ import org.mixedgpu.base.MixedGpuException;
 public record GpuInventory(List<Gpu> gpus) {
   private static final List<String> QUERY =
       List.of(
-          "nvidia-smi", "--query-gpu=index,name,compute_cap,memory.total",
+          "nvidia-smi",
+          "--query-gpu=index,name,compute_cap,memory.total",
           "--format=csv,noheader,nounits");
   private static final long LIMIT_S = 30;
 
@@ -39,8 +40,7 @@ public record GpuInventory(List<Gpu> gpus) {
     try {
       Process process = new ProcessBuilder(QUERY).redirectErrorStream(true).start();
       process.getOutputStream().close();
-      String out =
-          new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+      String out = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
       if (!process.waitFor(LIMIT_S, TimeUnit.SECONDS)) {
         process.destroyForcibly();
         throw new MixedGpuException(
@@ -71,7 +71,8 @@ public record GpuInventory(List<Gpu> gpus) {
     for (String line : csv.lines().filter(l -> !l.isBlank()).toList()) {
       String[] fields = line.split(",");
       Check.input(
-          fields.length == 4 && fields[0].strip().matches("\\d+")
+          fields.length == 4
+              && fields[0].strip().matches("\\d+")
               && fields[3].strip().matches("\\d+"),
           "nvidia-smi said '%s'; expected index, name, compute capability, MiB: the driver may be"
               + " too old to know compute_cap",

@@ -12,9 +12,10 @@ import java.util.Optional;
  * @param nvidiaSmiNames what {@code nvidia-smi} calls it
  * @param memoryBytes of the smallest variant
  * @param memoryBytesPerSecond peak of the card's own memory
- * @param peakFlopsPerSecond dense, by {@code fp32}, {@code fp16} and {@code bf16}; absent where there
- *     are no units for a type
- * @param measuredGemmFlopsPerSecond best large matrix product seen, in the card's fastest 16-bit type
+ * @param peakFlopsPerSecond dense, by {@code fp32}, {@code fp16} and {@code bf16}; absent where
+ *     there are no units for a type
+ * @param measuredGemmFlopsPerSecond best large matrix product seen, in the card's fastest 16-bit
+ *     type
  */
 public record GpuSpec(
     String name,

@@ -77,7 +77,11 @@ class GpuCatalogueTest {
     assertThatThrownBy(() -> read(good.replace("\"memoryGib\"", "\"memoryGB\"")))
         .hasMessageContaining("'memoryGib' is missing");
     assertThatThrownBy(
-            () -> read(good.replace("\"value\": 7.0, \"source\": \"hetermoe\"", "\"value\": 7.0, \"source\": \"nobody\"")))
+            () ->
+                read(
+                    good.replace(
+                        "\"value\": 7.0, \"source\": \"hetermoe\"",
+                        "\"value\": 7.0, \"source\": \"nobody\"")))
         .hasMessageContaining("names source 'nobody'");
     assertThatThrownBy(
             () -> read(good.replace("\"generation\": \"turing\"", "\"generation\": \"volta\"")))

@@ -15,12 +15,12 @@ import org.mixedgpu.hetermoe.spark.HeterMoeConf;
 import org.slf4j.LoggerFactory;
 
 /**
- * Finds GPUs by generation: resource {@code gpu-hopper} gets the indices of the Hopper GPUs, resource
- * {@code gpu} gets all as {@code hopper-0}, which is what barrier gangs need. Other resources are
- * left to Spark's script plugin. Set {@code
+ * Finds GPUs by generation: resource {@code gpu-hopper} gets the indices of the Hopper GPUs,
+ * resource {@code gpu} gets all as {@code hopper-0}, which is what barrier gangs need. Other
+ * resources are left to Spark's script plugin. Set {@code
  * spark.resources.discoveryPlugin=org.mixedgpu.hetermoe.spark.device.GpuDiscovery}; it runs before
- * {@code --jars} are fetched, so the jar must be on the class path of Workers or executors. Emulated
- * GPUs come from {@code spark.hetermoe.emulatedGpus} or the environment's {@code
+ * {@code --jars} are fetched, so the jar must be on the class path of Workers or executors.
+ * Emulated GPUs come from {@code spark.hetermoe.emulatedGpus} or the environment's {@code
  * HETERMOE_EMULATED_GPUS}.
  */
 public final class GpuDiscovery implements ResourceDiscoveryPlugin {
@@ -47,8 +47,7 @@ public final class GpuDiscovery implements ResourceDiscoveryPlugin {
     } else {
       String generation = name.substring(PREFIX.length());
       catalogue.checkGeneration(generation);
-      addresses =
-          inventory.ofGeneration(generation).stream().map(g -> "" + g.index()).toList();
+      addresses = inventory.ofGeneration(generation).stream().map(g -> "" + g.index()).toList();
     }
     if (addresses.size() < request.amount()) {
       throw new MixedGpuException(

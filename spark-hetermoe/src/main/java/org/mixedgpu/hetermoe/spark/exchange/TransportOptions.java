@@ -63,7 +63,8 @@ public record TransportOptions(
     TransportOptions options = plain(limits);
     return new TransportOptions(
             encrypted, 0, 0, options.queueBytes, options.timeoutMs, options.threads)
-        .withPorts(HeterMoeConf.EXCHANGE_PORTS.value(conf.get(HeterMoeConf.EXCHANGE_PORTS.key(), "")));
+        .withPorts(
+            HeterMoeConf.EXCHANGE_PORTS.value(conf.get(HeterMoeConf.EXCHANGE_PORTS.key(), "")));
   }
 
   /** The same with a range such as {@code 40000-40099}; empty text for any port. */
