@@ -7,6 +7,9 @@ import org.mixedgpu.tensor.HostTensor;
 
 /** Matrix products: cut into blocks of the output by shape, each one call of the native BLAS. */
 final class CpuMatrix {
+  /** A common multiple of the rows that the kernels of all processors take at a time. */
+  private static final int ROW_UNIT = 48;
+
   private final Workers workers;
 
   CpuMatrix(Workers workers) {
@@ -21,7 +24,7 @@ final class CpuMatrix {
     Product product =
         new Product(
             transpose, out.address(), a.address(), b.address(), size(m), size(n), size(k), beta);
-    Grid grid = Grid.of(product.m, product.n, product.k);
+    Grid grid = Grid.of(product.m, product.n, product.k, workers.count());
     workers.run(grid.tasks(), i -> product.block(grid, i));
   }
 
@@ -77,9 +80,11 @@ final class CpuMatrix {
     Product[] product = new Product[experts];
     Grid[] grid = new Grid[experts];
     int[] first = new int[experts + 1];
+    // Many experts are tasks enough; a few are cut, more than once as their sizes differ.
+    int threadsOfEach = (2 * workers.count() + experts - 1) / Math.max(1, experts);
     for (int e = 0; e < experts; e++) {
       product[e] = products.of(e);
-      grid[e] = Grid.of(product[e].m, product[e].n, product[e].k);
+      grid[e] = Grid.of(product[e].m, product[e].n, product[e].k, threadsOfEach);
       first[e + 1] = first[e] + grid[e].tasks();
     }
     workers.run(
@@ -97,30 +102,35 @@ final class CpuMatrix {
     return Math.toIntExact(extent);
   }
 
-  /** How a product is cut: rows × columns of blocks, by shape only. */
+  /**
+   * How a product is cut: rows × columns of blocks. Each block packs its operands anew, which costs
+   * a few percent for every halving, so blocks are as large as the threads allow.
+   *
+   * <p>Cuts between rows at multiples of {@link #ROW_UNIT} leave every bit as it was, because the
+   * kernels then see the same groups of rows: there may be as many as threads. Cuts between columns
+   * change bits: their number depends on the shape alone.
+   */
   record Grid(int rows, int columns) {
     /** Multiply-adds that are worth a task: about 0.2 ms of one core. */
     private static final long WORK = 8L << 20;
 
     private static final int MOST_TASKS = 16;
 
-    static Grid of(int m, int n, int k) {
+    /** Products with fewer rows than two units read the weight once: only columns are cut. */
+    private static final int FEW_ROWS = 2 * ROW_UNIT;
+
+    static Grid of(int m, int n, int k, int threads) {
       if (m == 0 || n == 0) {
         return new Grid(0, 0);
       }
-      long work = (long) m * n * Math.max(1, k);
-      int tasks = (int) Math.max(1, Math.min(MOST_TASKS, work / WORK));
-      int rows = 1;
-      int columns = 1;
-      // Halve the longer side: square blocks share most of what they read.
-      while (rows * columns * 2 <= tasks) {
-        if ((long) m * columns >= (long) n * rows) {
-          rows *= 2;
-        } else {
-          columns *= 2;
-        }
+      long worth = Math.max(1, (long) m * n * Math.max(1, k) / WORK);
+      if (m < FEW_ROWS || n / m >= 4) {
+        int widest = m < FEW_ROWS ? 8 : 2048;
+        return new Grid(1, (int) Math.min(Math.min(MOST_TASKS, worth), Math.max(1, n / widest)));
       }
-      return new Grid(rows, columns);
+      // More than one task for each thread only where blocks stay long: it evens out the load.
+      int wanted = threads * Math.max(1, Math.min(4, m / (1024 * threads)));
+      return new Grid((int) Math.min(Math.min(wanted, worth), m / ROW_UNIT), 1);
     }
 
     int tasks() {
@@ -133,10 +143,10 @@ final class CpuMatrix {
       Transpose transpose, long out, long a, long b, int m, int n, int k, float beta) {
 
     void block(Grid grid, int task) {
-      int row = bound(m, task / grid.columns, grid.rows);
-      int rows = bound(m, task / grid.columns + 1, grid.rows) - row;
-      int column = bound(n, task % grid.columns, grid.columns);
-      int columns = bound(n, task % grid.columns + 1, grid.columns) - column;
+      int row = bound(m, task / grid.columns, grid.rows, ROW_UNIT);
+      int rows = bound(m, task / grid.columns + 1, grid.rows, ROW_UNIT) - row;
+      int column = bound(n, task % grid.columns, grid.columns, 8);
+      int columns = bound(n, task % grid.columns + 1, grid.columns, 8) - column;
       boolean transposeA = transpose == Transpose.TN;
       boolean transposeB = transpose == Transpose.NT;
       OpenBlas.sgemm(
@@ -155,9 +165,9 @@ final class CpuMatrix {
           n);
     }
 
-    /** Bounds at multiples of 8 rows or columns, so that blocks start where the kernels' do. */
-    private static int bound(int extent, int part, int parts) {
-      return part == parts ? extent : (int) ((long) extent * part / parts) & -8;
+    /** Bounds at multiples of a unit, so that blocks start where the kernels' do. */
+    private static int bound(int extent, int part, int parts, int unit) {
+      return part == parts ? extent : (int) ((long) extent * part / parts) / unit * unit;
     }
   }
 }
