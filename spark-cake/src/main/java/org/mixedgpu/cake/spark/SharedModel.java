@@ -1,0 +1,173 @@
+package org.mixedgpu.cake.spark;
+
+import java.util.HashMap;
+import java.util.Map;
+import java.util.concurrent.Executors;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.TimeUnit;
+import org.mixedgpu.backend.Backend;
+import org.mixedgpu.backend.Backends;
+import org.mixedgpu.backend.CpuOptions;
+import org.mixedgpu.nn.DecoderModel;
+import org.mixedgpu.nn.Parameters;
+import org.mixedgpu.nn.Part;
+import org.mixedgpu.nn.checkpoint.Checkpoint;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * A model's weights, loaded once for all tasks of this JVM that use them, and kept for {@value
+ * #IDLE_SECONDS} seconds after the last, because the next wave of tasks wants them again. Tasks
+ * share the weights and the backend's threads; models and KV caches are their own.
+ */
+final class SharedModel {
+  private static final Logger LOG = LoggerFactory.getLogger(SharedModel.class);
+  static final int IDLE_SECONDS = 60;
+
+  private static final Map<Key, SharedModel> OPEN = new HashMap<>();
+  private static final ScheduledExecutorService IDLE =
+      Executors.newSingleThreadScheduledExecutor(
+          work -> {
+            Thread thread = new Thread(work, "cake-idle-models");
+            thread.setDaemon(true);
+            return thread;
+          });
+
+  /** The stamp is part of it: a folder may be replaced while this JVM lives. */
+  private record Key(String path, String stamp, String backend, int threads, long tensorBytes) {
+    static Key of(PrefillFacts facts) {
+      return new Key(
+          facts.modelPath(),
+          facts.modelStamp(),
+          facts.backend().name(),
+          facts.threads(),
+          facts.tensorBytes());
+    }
+  }
+
+  private final Key key;
+  private final Backend backend;
+  private final Parameters parameters;
+  private int users;
+  private int generation;
+
+  private SharedModel(Key key, PrefillFacts facts) {
+    this.key = key;
+    int threads =
+        facts.threads() > 0 ? facts.threads() : Runtime.getRuntime().availableProcessors();
+    long limit = facts.tensorBytes() > 0 ? facts.tensorBytes() : Long.MAX_VALUE;
+    long begun = System.nanoTime();
+    backend = Backends.open(facts.backend(), new CpuOptions(threads, limit));
+    try {
+      parameters = Checkpoint.load(facts.files(), facts.modelPath(), backend, Part.all());
+    } catch (RuntimeException e) {
+      backend.close();
+      throw e;
+    }
+    LOG.info(
+        "Loaded {} on {}: {} parameters in {} ms",
+        facts.modelPath(),
+        backend.name(),
+        parameters.elements(),
+        (System.nanoTime() - begun) / 1_000_000);
+  }
+
+  /** One task's use of the weights; closing it ends the use. */
+  static final class Lease implements AutoCloseable {
+    private final SharedModel shared;
+    private final DecoderModel model;
+    private boolean closed;
+
+    private Lease(SharedModel shared, int maxPositions) {
+      this.shared = shared;
+      this.model =
+          DecoderModel.open(
+              shared.backend, shared.parameters.config(), shared.parameters, maxPositions);
+    }
+
+    DecoderModel model() {
+      return model;
+    }
+
+    @Override
+    public void close() {
+      if (!closed) {
+        closed = true;
+        try (Use use = new Use(shared)) {
+          model.close();
+        }
+      }
+    }
+  }
+
+  /** Ends a use, whatever happens before. */
+  private record Use(SharedModel shared) implements AutoCloseable {
+    @Override
+    public void close() {
+      release(shared);
+    }
+  }
+
+  /** Loads the weights, or waits until another task has. The caller closes the lease. */
+  static Lease lease(PrefillFacts facts) {
+    SharedModel shared;
+    synchronized (OPEN) {
+      shared = OPEN.get(Key.of(facts));
+      if (shared == null) {
+        closeUnused();
+        shared = new SharedModel(Key.of(facts), facts);
+        OPEN.put(shared.key, shared);
+      }
+      shared.users++;
+      shared.generation++;
+    }
+    try {
+      return new Lease(shared, facts.capacity());
+    } catch (RuntimeException e) {
+      release(shared);
+      throw e;
+    }
+  }
+
+  private static void release(SharedModel shared) {
+    synchronized (OPEN) {
+      shared.users--;
+      int generation = shared.generation;
+      if (shared.users == 0) {
+        IDLE.schedule(() -> closeIdle(shared, generation), IDLE_SECONDS, TimeUnit.SECONDS);
+      }
+    }
+  }
+
+  private static void closeIdle(SharedModel shared, int generation) {
+    synchronized (OPEN) {
+      if (shared.users == 0 && shared.generation == generation && OPEN.remove(shared.key, shared)) {
+        shared.close();
+      }
+    }
+  }
+
+  /** Makes room for another model at once. */
+  static void closeUnused() {
+    synchronized (OPEN) {
+      OPEN.values()
+          .removeIf(
+              shared -> {
+                if (shared.users == 0) {
+                  shared.close();
+                }
+                return shared.users == 0;
+              });
+    }
+  }
+
+  private void close() {
+    try {
+      parameters.close();
+      backend.close();
+    } catch (RuntimeException e) {
+      // Nobody is left whom the exception could tell.
+      LOG.warn("Closing {} failed: {}", key.path(), e.toString());
+    }
+  }
+}
