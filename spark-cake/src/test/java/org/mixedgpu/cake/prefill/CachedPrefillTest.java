@@ -145,7 +145,7 @@ class CachedPrefillTest {
   @Test
   void whatThePromptBeforeLeftInMemoryIsNotComputedAgain() {
     int[] other = PROMPT.clone();
-    other[10 * CHUNK + 4] = (other[10 * CHUNK + 4] + 1) % 97;
+    other[10 * CHUNK + 4] = (other[10 * CHUNK + 4] + 1) % TinyModel.VOCABULARY;
     Bits alone;
     try (PrefillRunner runner = runner(PrefillMode.COMPUTE)) {
       alone = bits(runner, runner.run(other));
@@ -307,9 +307,9 @@ class CachedPrefillTest {
   void aBadTokenFailsItsPromptOnly() {
     Bits computed = computeAndStore();
     int[] bad = PROMPT.clone();
-    bad[70] = 97;
+    bad[70] = 300;
     try (PrefillRunner runner = runner(PrefillMode.CAKE)) {
-      assertThatThrownBy(() -> runner.run(bad)).hasMessageContaining("Token 97 at position 70");
+      assertThatThrownBy(() -> runner.run(bad)).hasMessageContaining("Token 300 at position 70");
       computed.assertSame(bits(runner, runner.run(PROMPT)));
       assertThatThrownBy(() -> runner.run(new int[201])).hasMessageContaining("1 to 200 tokens");
       assertThatThrownBy(() -> runner.run(new int[0])).hasMessageContaining("found 0");

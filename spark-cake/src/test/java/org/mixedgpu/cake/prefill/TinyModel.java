@@ -20,7 +20,10 @@ import org.mixedgpu.nn.RopeConfig;
 /** A random model of a few thousand parameters on its own CPU backend; closing finds leaks. */
 public final class TinyModel implements AutoCloseable {
   public static final int CHUNK = 8;
-  public static final int MAX_TOKENS = 256;
+  public static final int MAX_TOKENS = 1024;
+
+  /** Enough for the byte tokenizer. */
+  public static final int VOCABULARY = 300;
 
   public final Backend backend = Backends.cpu(new CpuOptions(2, 1L << 30));
   public final Parameters parameters;
@@ -44,7 +47,7 @@ public final class TinyModel implements AutoCloseable {
   private static ModelConfig config(ModelFamily family, Optional<MoeConfig> moe) {
     return new ModelConfig(
         family,
-        97,
+        VOCABULARY,
         32,
         2,
         4,
@@ -72,7 +75,7 @@ public final class TinyModel implements AutoCloseable {
   }
 
   public static int[] tokens(int count, long seed) {
-    return new Random(seed).ints(count, 0, 97).toArray();
+    return new Random(seed).ints(count, 0, VOCABULARY).toArray();
   }
 
   @Override
