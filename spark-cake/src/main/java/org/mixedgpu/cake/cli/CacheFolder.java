@@ -34,8 +34,7 @@ final class CacheFolder {
     Map<String, String> settings = new HashMap<>();
     conf.forEach(
         (key, value) ->
-            settings.put(
-                key.startsWith(PREFIX) ? key.substring(PREFIX.length()) : key, value));
+            settings.put(key.startsWith(PREFIX) ? key.substring(PREFIX.length()) : key, value));
     return HadoopFileStore.of(settings.entrySet());
   }
 }

@@ -29,7 +29,8 @@ final class ListCommand implements Callable<Integer> {
 
   @Option(
       names = "--keys",
-      description = "Also every chunk: key, parent key, offset and length in bytes. Example: --keys")
+      description =
+          "Also every chunk: key, parent key, offset and length in bytes. Example: --keys")
   private boolean keys;
 
   @Override

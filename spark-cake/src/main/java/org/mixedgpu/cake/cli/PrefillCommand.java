@@ -37,7 +37,8 @@ final class PrefillCommand implements Callable<Integer> {
       names = "--input",
       required = true,
       paramLabel = "PATH",
-      description = "Rows to read, on any Hadoop file system. Example: hdfs:///data/prompts.parquet")
+      description =
+          "Rows to read, on any Hadoop file system. Example: hdfs:///data/prompts.parquet")
   private String input;
 
   @Option(

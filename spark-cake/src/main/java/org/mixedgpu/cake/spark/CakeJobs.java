@@ -85,8 +85,7 @@ public final class CakeJobs {
     prefill
         .lastPlan()
         .ifPresent(
-            plan ->
-                out.println(plan.achieved(sums.getLong(3), sums.getLong(4), sums.getLong(5))));
+            plan -> out.println(plan.achieved(sums.getLong(3), sums.getLong(4), sums.getLong(5))));
     out.printf(
         Locale.ROOT,
         "time to first token, median: %.2f ms. Answers: %s%n",
