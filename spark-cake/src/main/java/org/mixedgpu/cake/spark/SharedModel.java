@@ -3,6 +3,7 @@ package org.mixedgpu.cake.spark;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 import org.mixedgpu.backend.Backend;
@@ -49,7 +50,9 @@ final class SharedModel {
   private final Backend backend;
   private final Parameters parameters;
   private int users;
-  private int generation;
+
+  /** Ends this model later; null while it has users. */
+  private Future<?> idle;
 
   private SharedModel(Key key, PrefillFacts facts) {
     this.key = key;
@@ -119,7 +122,11 @@ final class SharedModel {
         OPEN.put(shared.key, shared);
       }
       shared.users++;
-      shared.generation++;
+      if (shared.idle != null) {
+        // If it has begun it waits for this lock, and then sees the user.
+        shared.idle.cancel(false);
+        shared.idle = null;
+      }
     }
     try {
       return new Lease(shared, facts.capacity());
@@ -132,16 +139,15 @@ final class SharedModel {
   private static void release(SharedModel shared) {
     synchronized (OPEN) {
       shared.users--;
-      int generation = shared.generation;
       if (shared.users == 0) {
-        IDLE.schedule(() -> closeIdle(shared, generation), IDLE_SECONDS, TimeUnit.SECONDS);
+        shared.idle = IDLE.schedule(() -> closeIdle(shared), IDLE_SECONDS, TimeUnit.SECONDS);
       }
     }
   }
 
-  private static void closeIdle(SharedModel shared, int generation) {
+  private static void closeIdle(SharedModel shared) {
     synchronized (OPEN) {
-      if (shared.users == 0 && shared.generation == generation && OPEN.remove(shared.key, shared)) {
+      if (shared.users == 0 && OPEN.remove(shared.key, shared)) {
         shared.close();
       }
     }
