@@ -9,11 +9,12 @@ import java.util.OptionalLong;
  * the store's settings is meant.
  *
  * <p>A file appears whole or not at all: {@link #create} writes under a temporary name and {@link
- * NewFile#publish} renames it in one atomic step that never replaces a file. Absence is not an
- * error except in {@link #open}. Every other failure is a {@code MixedGpuException}: {@code
- * BAD_INPUT} for a path that can't be what is asked for or may not be touched, {@code MISSING} for
- * a file or a store that isn't there, {@code EXHAUSTED} for a full disk, {@code UNKNOWN_OUTCOME}
- * where a change may or may not have happened. Any thread may call any method.
+ * NewFile#publish} renames it in one atomic step that never replaces a file (HDFS and local disks;
+ * other Hadoop file systems are as atomic as their rename). Absence is not an error except in
+ * {@link #open}. Every other failure is a {@code MixedGpuException}: {@code BAD_INPUT} for a path
+ * that can't be what is asked for or may not be touched, {@code MISSING} for a file or a store that
+ * isn't there, {@code EXHAUSTED} for a full disk, {@code UNKNOWN_OUTCOME} where a change may or may
+ * not have happened. Any thread may call any method.
  */
 public interface FileStore {
 

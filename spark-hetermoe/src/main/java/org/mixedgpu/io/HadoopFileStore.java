@@ -75,7 +75,7 @@ public final class HadoopFileStore implements FileStore, Serializable {
     try {
       FileSystem files = fileSystem(target);
       return new HadoopNewFile(
-          files, conf(), target, temporary, files.create(temporary, false /* overwrite */));
+          files, target, temporary, files.create(temporary, false /* overwrite */));
     } catch (IOException e) {
       throw HadoopFaults.of("create", target, e);
     }
@@ -130,7 +130,7 @@ public final class HadoopFileStore implements FileStore, Serializable {
     try {
       FileSystem files = fileSystem(target);
       Check.input(
-          !files.exists(target) || files.getFileStatus(target).isFile(),
+          files.getFileStatus(target).isFile(),
           "Cannot delete %s: it is a folder, and only files are deleted",
           target);
       return files.delete(target, false /* recursive */);

@@ -6,13 +6,13 @@ import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.util.ArrayList;
 import java.util.List;
-import org.apache.hadoop.conf.Configuration;
 import org.apache.hadoop.fs.FSDataOutputStream;
 import org.apache.hadoop.fs.FileAlreadyExistsException;
-import org.apache.hadoop.fs.FileContext;
 import org.apache.hadoop.fs.FileSystem;
+import org.apache.hadoop.fs.Options;
 import org.apache.hadoop.fs.Path;
 import org.apache.hadoop.fs.RawLocalFileSystem;
+import org.apache.hadoop.hdfs.DistributedFileSystem;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
@@ -22,7 +22,6 @@ final class HadoopNewFile implements NewFile {
   private static final int COPY_BYTES = 1 << 20;
 
   private final FileSystem files;
-  private final Configuration configuration;
   private final Path target;
   private final Path temporary;
   private final FSDataOutputStream out;
@@ -30,14 +29,8 @@ final class HadoopNewFile implements NewFile {
   private boolean open = true;
   private boolean published;
 
-  HadoopNewFile(
-      FileSystem files,
-      Configuration configuration,
-      Path target,
-      Path temporary,
-      FSDataOutputStream out) {
+  HadoopNewFile(FileSystem files, Path target, Path temporary, FSDataOutputStream out) {
     this.files = files;
-    this.configuration = configuration;
     this.target = target;
     this.temporary = temporary;
     this.out = out;
@@ -129,13 +122,26 @@ final class HadoopNewFile implements NewFile {
     return true;
   }
 
+  /**
+   * HDFS has an atomic rename that fails where the target exists. Of other file systems only the
+   * plain one is public, so there two writers of one path at the same moment are not told apart.
+   */
   private boolean rename() throws IOException {
-    try {
-      FileContext.getFileContext(files.getUri(), configuration).rename(temporary, target);
-      return true;
-    } catch (FileAlreadyExistsException e) {
+    if (files instanceof DistributedFileSystem hdfs) {
+      try {
+        hdfs.rename(temporary, target, Options.Rename.NONE);
+        return true;
+      } catch (FileAlreadyExistsException e) {
+        return false;
+      }
+    }
+    if (files.exists(target)) {
       return false;
     }
+    if (!files.rename(temporary, target)) {
+      throw new IOException("the file system refused to rename " + temporary);
+    }
+    return true;
   }
 
   /** Temporary names are unique: the temporary gone and the target there means that we did it. */
