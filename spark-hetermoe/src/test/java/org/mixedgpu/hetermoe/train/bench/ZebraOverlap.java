@@ -10,7 +10,6 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Random;
-import java.util.Set;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
@@ -44,36 +43,36 @@ import org.mixedgpu.nn.RopeConfig;
 
 /**
  * How well zebra parallelism keeps both sides busy: one attention and one expert rank with a thread
- * each, R micro-batches of equal size, for R from 1 to 4. The slower ranks are emulated: each op
- * takes a multiple of its time, asleep. The simulator predicts from the task times measured with R
- * = 1, where nothing overlaps; it is then compared with what was measured.
+ * each, R micro-batches of equal size, for R from 1 to 4. The devices are emulated: a tiny model is
+ * really trained, and one op of each task takes a given time in addition, asleep, so that the speed
+ * of this machine matters little. The simulator predicts from the task times measured with R = 1,
+ * where nothing overlaps; it is then compared with what was measured.
  *
  * <pre>
  * mvn -q -pl spark-hetermoe test-compile exec:exec -Dexec.classpathScope=test -Dexec.executable=java \
  *   -Dexec.args="--add-modules=jdk.incubator.vector --add-opens=java.base/java.nio=ALL-UNNAMED \
- *   -Xmx1g -cp %classpath org.mixedgpu.hetermoe.train.bench.ZebraOverlap 1 2"
+ *   -Xmx1g -cp %classpath org.mixedgpu.hetermoe.train.bench.ZebraOverlap 10 15"
  * </pre>
  *
- * Arguments: how many times slower than this machine the attention and the expert rank are.
+ * Arguments: milliseconds of one layer's attention and of its experts, forward, per micro-batch;
+ * backward takes twice as long, the LM head as long as attention in each pass.
  */
 public final class ZebraOverlap {
-  private static final int SEQUENCE = 128;
-  private static final int SEQUENCES = 4;
-  private static final int STEPS = 8;
-  private static final Set<String> NOT_SLOWED =
-      Set.of("allocate", "lane", "name", "kind", "memoryUse", "close", "synchronize", "toString");
+  private static final int SEQUENCE = 32;
+  private static final int SEQUENCES = 1;
+  private static final int STEPS = 5;
 
   private ZebraOverlap() {}
 
   public static void main(String[] args) throws Exception {
-    double attentionFactor = Double.parseDouble(args[0]);
-    double expertFactor = Double.parseDouble(args[1]);
-    print("attention x%.2f, experts x%.2f slower, emulated", attentionFactor, expertFactor);
+    double attentionMillis = Double.parseDouble(args[0]);
+    double expertMillis = Double.parseDouble(args[1]);
+    print("attention %.1f ms, experts %.1f ms a layer, emulated", attentionMillis, expertMillis);
     print("R  predicted ms, attention, experts busy | measured ms, attention, experts busy");
     TaskTimes times = null;
     for (int microBatches = 1; microBatches <= 4; microBatches++) {
       TrainingPlan plan = plan(microBatches);
-      Timeline measured = schedulePart(train(plan, attentionFactor, expertFactor));
+      Timeline measured = schedulePart(train(plan, attentionMillis, expertMillis));
       if (times == null) {
         times = times(measured);
       }
@@ -97,16 +96,16 @@ public final class ZebraOverlap {
 
   private static ModelConfig model() {
     int layers = 6;
-    MoeConfig moe = new MoeConfig(8, 2, true, 384, 0, Collections.nCopies(layers, true), 0.01f, 0);
+    MoeConfig moe = new MoeConfig(8, 2, true, 32, 0, Collections.nCopies(layers, true), 0.01f, 0);
     return new ModelConfig(
         ModelFamily.MIXTRAL,
-        2048,
         256,
+        64,
         layers,
-        8,
         4,
+        2,
+        16,
         32,
-        384,
         1e-5f,
         RopeConfig.unscaled(10_000),
         false,
@@ -127,7 +126,7 @@ public final class ZebraOverlap {
         ZebraJob.expertsByLayer(model()), 1, 1, microBatches, microBatches * SEQUENCES, SEQUENCE);
   }
 
-  private static Timeline train(TrainingPlan plan, double attentionFactor, double expertFactor)
+  private static Timeline train(TrainingPlan plan, double attentionMillis, double expertMillis)
       throws Exception {
     OptimizerConfig optimizer = OptimizerConfig.standard(LearningRate.constant(1e-3));
     ZebraJob job = new ZebraJob(model(), plan, optimizer, AuxLoss.Kind.HUGGING_FACE, STEPS, true);
@@ -137,7 +136,7 @@ public final class ZebraOverlap {
           int[][] tokens = new int[count][SEQUENCE];
           for (int[] sequence : tokens) {
             for (int t = 0; t < SEQUENCE; t++) {
-              sequence[t] = random.nextInt(2048);
+              sequence[t] = random.nextInt(256);
             }
           }
           return tokens;
@@ -146,7 +145,12 @@ public final class ZebraOverlap {
     try (TrainingBackend attention = cpu();
         TrainingBackend expert = cpu()) {
       List<TrainingBackend> backends =
-          List.of(slowed(attention, attentionFactor), slowed(expert, expertFactor));
+          List.of(
+              slowed(
+                  attention,
+                  Map.of("attention", 1.0, "attentionBackward", 2.0, "crossEntropy", 2.0),
+                  attentionMillis),
+              slowed(expert, Map.of("swiglu", 1.0, "swigluBackward", 2.0), expertMillis));
       List<InProcessExchange> exchanges = InProcessExchange.group(backends, ExchangeLimits.DEFAULT);
       List<Future<MemberReport>> running = new ArrayList<>();
       for (int rank = 0; rank < 2; rank++) {
@@ -174,20 +178,21 @@ public final class ZebraOverlap {
     return Backends.cpu(new CpuOptions(1, Long.MAX_VALUE));
   }
 
-  private static TrainingBackend slowed(TrainingBackend backend, double factor) {
+  /** The named ops take their multiple of a time more: there is one of them in each task. */
+  private static TrainingBackend slowed(
+      TrainingBackend backend, Map<String, Double> ops, double millis) {
     return (TrainingBackend)
         Proxy.newProxyInstance(
             ZebraOverlap.class.getClassLoader(),
             new Class<?>[] {TrainingBackend.class},
             (proxy, method, arguments) -> {
-              long start = System.nanoTime();
+              long end =
+                  System.nanoTime()
+                      + (long) (1e6 * millis * ops.getOrDefault(method.getName(), 0.0));
               try {
                 Object result = method.invoke(backend, arguments);
-                if (factor > 1 && !NOT_SLOWED.contains(method.getName())) {
-                  long end = start + (long) (factor * (System.nanoTime() - start));
-                  while (System.nanoTime() < end) {
-                    LockSupport.parkNanos(end - System.nanoTime());
-                  }
+                while (System.nanoTime() < end) {
+                  LockSupport.parkNanos(end - System.nanoTime());
                 }
                 return result;
               } catch (InvocationTargetException e) {
