@@ -23,21 +23,26 @@ import org.mixedgpu.nn.Parameters;
 import org.mixedgpu.tensor.Tensor;
 
 /** Runs all ranks of a job as threads of this process. */
-final class ZebraGang {
-  static final long SEED = 11;
+public final class ZebraGang {
+  public static final long SEED = 11;
   static final ExchangeLimits LIMITS = new ExchangeLimits(1 << 20, Duration.ofSeconds(30));
 
   /** What one rank ended with: a report and its weights, or a failure. */
-  record Outcome(MemberReport report, Map<String, float[]> weights, Throwable failure) {}
+  public record Outcome(MemberReport report, Map<String, float[]> weights, Throwable failure) {}
 
   /** Changes what a rank does, to make it fail. */
-  interface Fault {
+  public interface Fault {
     default TrainingBackend backend(int rank, TrainingBackend backend) {
       return backend;
     }
 
     default Exchange exchange(int rank, Exchange exchange) {
       return exchange;
+    }
+
+    default List<? extends Exchange> connect(
+        List<TrainingBackend> backends, ExchangeLimits limits) {
+      return InProcessExchange.group(backends, limits);
     }
 
     default void loaded(TrainingBackend backend, Parameters part) {}
@@ -49,12 +54,12 @@ final class ZebraGang {
     }
   }
 
-  static final Fault NO_FAULT = new Fault() {};
+  public static final Fault NO_FAULT = new Fault() {};
 
   private ZebraGang() {}
 
   /** Random tokens that repeat a little, so that there is something to learn. */
-  static BatchSource tokens(int sequence) {
+  public static BatchSource tokens(int sequence) {
     return (step, first, count) -> {
       int[][] sequences = new int[count][sequence];
       for (int s = 0; s < count; s++) {
@@ -71,18 +76,18 @@ final class ZebraGang {
     };
   }
 
-  static List<Outcome> run(ZebraJob job, BatchSource batches) throws Exception {
+  public static List<Outcome> run(ZebraJob job, BatchSource batches) throws Exception {
     return run(job, batches, ModelParts.random(SEED), NO_FAULT);
   }
 
-  static List<Outcome> run(ZebraJob job, BatchSource batches, ModelParts parts, Fault fault)
+  public static List<Outcome> run(ZebraJob job, BatchSource batches, ModelParts parts, Fault fault)
       throws Exception {
     int ranks = job.plan().ranks();
     List<TrainingBackend> backends = new ArrayList<>();
     for (int rank = 0; rank < ranks; rank++) {
       backends.add(fault.backend(rank, Backends.cpu(new CpuOptions(1, Long.MAX_VALUE))));
     }
-    List<InProcessExchange> exchanges = InProcessExchange.group(backends, fault.limits());
+    List<? extends Exchange> exchanges = fault.connect(backends, fault.limits());
     ExecutorService threads = Executors.newFixedThreadPool(ranks);
     try {
       List<Future<Outcome>> running = new ArrayList<>();
@@ -107,7 +112,7 @@ final class ZebraGang {
       return outcomes;
     } finally {
       threads.shutdownNow();
-      exchanges.forEach(InProcessExchange::close);
+      exchanges.forEach(Exchange::close);
       for (TrainingBackend backend : backends) {
         // Throws if a member has left a tensor open.
         backend.close();

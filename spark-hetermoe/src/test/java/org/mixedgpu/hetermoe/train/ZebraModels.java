@@ -10,7 +10,7 @@ import org.mixedgpu.nn.QkNorm;
 import org.mixedgpu.nn.RopeConfig;
 
 /** Tiny models with experts, one for each way in which attention and experts meet. */
-final class ZebraModels {
+public final class ZebraModels {
   static final int VOCAB = 61;
 
   private ZebraModels() {}
@@ -28,7 +28,7 @@ final class ZebraModels {
   }
 
   /** A gated shared expert; dense layers first, between and last. */
-  static ModelConfig qwen2Moe(float auxCoefficient) {
+  public static ModelConfig qwen2Moe(float auxCoefficient) {
     List<Boolean> sparse = List.of(false, true, false, true, false);
     MoeConfig moe = new MoeConfig(4, 2, false, 16, 20, sparse, auxCoefficient, 0.001f);
     return model(ModelFamily.QWEN2_MOE, moe, true, QkNorm.NONE, false);
