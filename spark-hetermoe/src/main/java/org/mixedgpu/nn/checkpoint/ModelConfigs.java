@@ -39,6 +39,14 @@ public final class ModelConfigs {
           Map.entry("use_cache", "what generate() of transformers does"),
           Map.entry("pad_token_id", "padding is no target; PyTorch also freezes its embedding"),
           Map.entry("pretraining_tp", "the order of sums in a tensor-parallel training run"),
+          Map.entry("is_llama_config", "no code reads it"),
+          Map.entry("transformers.js_config", "for JavaScript"),
+          Map.entry("max_length", "what generate() does"),
+          Map.entry("temperature", "what generate() does"),
+          Map.entry("top_k", "what generate() does"),
+          Map.entry("top_p", "what generate() does"),
+          Map.entry("do_sample", "what generate() does"),
+          Map.entry("repetition_penalty", "what generate() does"),
           Map.entry("max_window_layers", "read where a family has sliding windows"));
 
   private ModelConfigs() {}

@@ -15,6 +15,9 @@ final class RopeFormat {
 
   static RopeConfig read(ConfigFields fields, double defaultTheta, int maxPositions) {
     fields.only("partial_rotary_factor", 1, "rotating a part of a head is not implemented");
+    if (fields.flagOr("rope_interleaved", false)) {
+      throw fields.failure("rope_interleaved", "false: rotating adjacent pairs is not implemented");
+    }
     double theta = fields.numberOr("rope_theta", defaultTheta);
     int original = fields.positiveOr("original_max_position_embeddings", maxPositions);
     boolean recent = fields.has("rope_parameters");

@@ -133,9 +133,27 @@ public final class SafetensorsWriter implements AutoCloseable {
     while (floats.hasRemaining()) {
       int elements = Math.min(floats.remaining() / Float.BYTES, CHUNK_BYTES / type.bytes());
       ByteBuffer part = floats.slice(floats.position(), elements * Float.BYTES);
+      checkFits(part, tensors.get(current));
       type.fromFloats(part, stored.clear());
       floats.position(floats.position() + elements * Float.BYTES);
       writeBytes(stored.flip());
+    }
+  }
+
+  /** A finite weight must not become infinite: F16 ends at 65504. */
+  private void checkFits(ByteBuffer floats, Announced tensor) {
+    if (tensor.type() != StoredType.F16) {
+      return;
+    }
+    ByteBuffer values = floats.duplicate().order(ByteOrder.LITTLE_ENDIAN);
+    while (values.hasRemaining()) {
+      float value = values.getFloat();
+      Check.input(
+          Math.abs(value) < 65520 || !Float.isFinite(value),
+          "%s: tensor %s has the value %s, which F16 can't hold; store it as BF16 or F32",
+          file.path(),
+          tensor.name(),
+          value);
     }
   }
 

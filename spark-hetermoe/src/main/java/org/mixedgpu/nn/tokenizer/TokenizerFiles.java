@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.base.Fault;
@@ -18,7 +19,11 @@ import org.mixedgpu.io.RangeReader;
 final class TokenizerFiles {
   static final String TOKENIZER = "tokenizer.json";
   static final String CONFIG = "tokenizer_config.json";
-  private static final String SPECIAL = "special_tokens_map.json";
+
+  /** What transformers keeps beside the tokenizer; copied, not read. */
+  private static final List<String> OTHERS =
+      List.of("special_tokens_map.json", "added_tokens.json", "chat_template.jinja");
+
   private static final String MODEL_CONFIG = "config.json";
 
   /** The largest vocabularies have about 40 MB. */
@@ -28,18 +33,22 @@ final class TokenizerFiles {
 
   static Tokenizer open(FileStore files, String folder) {
     Map<String, String> texts = new LinkedHashMap<>();
-    for (String name : new String[] {TOKENIZER, CONFIG, SPECIAL}) {
-      String path = FileStore.in(folder, name);
-      if (files.exists(path)) {
-        texts.put(name, read(files, path));
-      }
-    }
+    texts.put(TOKENIZER, read(files, FileStore.in(folder, TOKENIZER)));
+    add(files, folder, CONFIG, texts);
+    OTHERS.forEach(name -> add(files, folder, name, texts));
     if (texts.get(TOKENIZER).equals(ByteTokenizer.tokenizerJson())) {
       return new ByteTokenizer();
     }
     String config = FileStore.in(folder, MODEL_CONFIG);
     JsonNode model = files.exists(config) ? json(read(files, config), config) : null;
     return HuggingFaceTokens.of(texts, model, FileStore.in(folder, TOKENIZER));
+  }
+
+  private static void add(FileStore files, String folder, String name, Map<String, String> texts) {
+    String path = FileStore.in(folder, name);
+    if (files.exists(path)) {
+      texts.put(name, read(files, path));
+    }
   }
 
   static JsonNode json(String text, String path) {

@@ -79,6 +79,39 @@ class SafetensorsTest {
   }
 
   @Test
+  void aWeightThatF16CannotHoldIsRefused() {
+    String path = folder.resolve("x.safetensors").toString();
+    List<SafetensorsWriter.Announced> one =
+        List.of(new SafetensorsWriter.Announced("w", StoredType.F16, Shape.of(2)));
+    try (SafetensorsWriter writer = SafetensorsWriter.create(files, path, one, Map.of())) {
+      assertThatThrownBy(() -> writer.writeFloats(floats(65519, 65520)))
+          .hasMessageContaining("tensor w has the value 65520.0, which F16 can't hold");
+      writer.writeFloats(floats(65519, Float.NEGATIVE_INFINITY));
+    }
+  }
+
+  @Test
+  void everyHalfSurvivesTheWayThereAndBack() {
+    for (int bits = 0; bits < 1 << 16; bits++) {
+      float half = Halves.fromF16((short) bits);
+      float brain = Float.intBitsToFloat(bits << 16);
+      if (!Float.isNaN(half)) {
+        assertThat(Halves.toF16(half)).isEqualTo((short) bits);
+      }
+      if (!Float.isNaN(brain)) {
+        assertThat(Halves.toBf16(brain)).isEqualTo((short) bits);
+      }
+    }
+    // Ties go to the even neighbour.
+    assertThat(Halves.toF16(1 + 0x1p-11f)).isEqualTo(Halves.toF16(1));
+    assertThat(Halves.toF16(1 + 0x3p-11f)).isEqualTo(Halves.toF16(1 + 0x1p-9f));
+    assertThat(Halves.toF16(0x1p-25f)).isZero();
+    assertThat(Halves.toF16(0x3p-25f)).isEqualTo((short) 2);
+    assertThat(Halves.toBf16(1 + 0x1p-8f)).isEqualTo(Halves.toBf16(1));
+    assertThat(Halves.toBf16(1 + 0x3p-8f)).isEqualTo(Halves.toBf16(1 + 0x1p-6f));
+  }
+
+  @Test
   void namesTheLieInADamagedHeader() throws IOException {
     String f32 = "\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":";
     assertCorrupt("{{", 8, "not JSON");

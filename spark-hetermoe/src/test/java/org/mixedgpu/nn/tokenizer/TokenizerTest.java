@@ -3,9 +3,12 @@ package org.mixedgpu.nn.tokenizer;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -61,6 +64,42 @@ class TokenizerTest {
       library.save(files, copy.toString());
       assertThat(Files.readString(copy.resolve("tokenizer.json")))
           .isEqualTo(Files.readString(json));
+    }
+  }
+
+  /** {@code src/test/python/make_tokenizer.py} wrote what is expected. */
+  @Test
+  void agreesWithTheLibraryInPython() throws IOException {
+    Path golden = Path.of("src/test/resources/tokenizer").toAbsolutePath();
+    JsonNode expected = new ObjectMapper().readTree(golden.resolve("golden.json").toFile());
+    try (Tokenizer tokenizer = Tokenizer.open(files, golden.toString())) {
+      assertThat(tokenizer.vocab()).isEqualTo(expected.get("vocab").asInt());
+      assertThat(tokenizer.bosId()).isEqualTo(expected.get("bos").asInt());
+      assertThat(tokenizer.eosId()).isEqualTo(expected.get("eos").asInt());
+      assertThat(expected.get("cases")).hasSizeGreaterThan(8);
+      for (JsonNode one : expected.get("cases")) {
+        String text = one.get("text").asText();
+        assertThat(tokenizer.encode(text)).as(text).containsExactly(ids(one.get("ids")));
+        assertThat(tokenizer.encodePlain(text)).as(text).containsExactly(ids(one.get("plain")));
+        assertThat(tokenizer.decode(ids(one.get("ids")))).isEqualTo(one.get("decoded").asText());
+      }
+    }
+  }
+
+  private static int[] ids(JsonNode list) {
+    return IntStream.range(0, list.size()).map(i -> list.get(i).asInt()).toArray();
+  }
+
+  @Test
+  void manyThreadsMayEncodeAtOnce() {
+    String golden = Path.of("src/test/resources/tokenizer").toAbsolutePath().toString();
+    try (Tokenizer tokenizer = Tokenizer.open(files, golden)) {
+      int[] expected = tokenizer.encode(TEXT);
+      assertThat(
+              IntStream.range(0, 400)
+                  .parallel()
+                  .allMatch(i -> Arrays.equals(tokenizer.encode(TEXT), expected)))
+          .isTrue();
     }
   }
 
