@@ -120,7 +120,8 @@ public final class QuickStart implements Callable<Integer> {
       long began = System.nanoTime();
       List<ClusterRun.Prefilled> rows = spark.prefill(prefill, texts);
       passes.add(
-          new PrefillTable.Pass(mode, rows, Duration.ofNanos(System.nanoTime() - began).toMillis() / 1e3));
+          new PrefillTable.Pass(
+              mode, rows, Duration.ofNanos(System.nanoTime() - began).toMillis() / 1e3));
       say(start, "  " + mode + " done");
     }
     return new Report(training, prompts, passes);

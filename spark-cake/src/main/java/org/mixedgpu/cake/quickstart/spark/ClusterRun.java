@@ -73,10 +73,7 @@ public final class ClusterRun implements AutoCloseable {
     }
     Dataset<Row> scores =
         model.transform(
-            spark
-                .createDataset(heldOut, Encoders.STRING())
-                .toDF("text")
-                .repartition(2));
+            spark.createDataset(heldOut, Encoders.STRING()).toDF("text").repartition(2));
     double meanLoss =
         -scores
             .selectExpr("sum(score.meanLogLikelihood * score.tokens) / sum(score.tokens)")
