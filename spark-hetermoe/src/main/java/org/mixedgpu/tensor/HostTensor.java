@@ -139,6 +139,21 @@ public final class HostTensor implements Tensor {
     }
   }
 
+  /**
+   * The tensor's own memory from a byte on, at most so many bytes and not beyond a segment of 1
+   * GiB: for transports that move bytes between memory and network. Valid until the allocated
+   * tensor is closed.
+   */
+  public ByteBuffer segment(long firstByte, long most) {
+    Check.that(
+        firstByte >= 0 && most >= 0 && firstByte + most <= bytes(),
+        "Bytes %d to %d are outside of a tensor of %d bytes",
+        firstByte,
+        firstByte + most,
+        bytes());
+    return block.bytes(offset + firstByte, most);
+  }
+
   /** Copies elements of a tensor of the same type, not overlapping. */
   public void copy(long element, HostTensor from, long fromElement, long count) {
     Check.that(

@@ -7,6 +7,7 @@ import org.apache.spark.network.client.TransportClient;
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.hetermoe.exchange.Message;
+import org.mixedgpu.tensor.HostTensor;
 import org.mixedgpu.tensor.Tensor;
 
 /**
@@ -14,20 +15,21 @@ import org.mixedgpu.tensor.Tensor;
  * bounded by the sender, which waits for the credit that each receive gives back.
  */
 final class Inbox {
-  private record Packet(Frame.Head head, ByteBuffer bytes, TransportClient from) {}
-
   private final String channel;
   private final Peer peer;
-  private final Runnable refuse;
   private final Runnable refuseIfAborted;
+  private final Runnable refuse;
   private final Waiting waiting;
-  private final Buffers buffers = new Buffers();
-  private final ArrayDeque<Packet> packets = new ArrayDeque<>();
+  private final Buffers buffers;
+  private final ArrayDeque<Arrival> arrivals = new ArrayDeque<>();
+
+  /** The tensor of a receiver that waits for the next message. */
+  private HostTensor posted;
 
   /**
    * @param refuseIfAborted throws where the exchange is aborted
    */
-  Inbox(String channel, Peer peer, Runnable refuseIfAborted, long timeoutMs) {
+  Inbox(String channel, Peer peer, Runnable refuseIfAborted, TransportOptions options) {
     this.channel = channel;
     this.peer = peer;
     this.refuseIfAborted = refuseIfAborted;
@@ -36,12 +38,25 @@ final class Inbox {
           refuseIfAborted.run();
           peer.refuseIfGone(channel);
         };
-    this.waiting = new Waiting(timeoutMs);
+    this.waiting = new Waiting(options.timeoutMs());
+    this.buffers = new Buffers(options.queueBytes());
   }
 
   /** Takes the bytes of one message from the network's thread as they come. */
   StreamCallbackWithID accept(Frame.Head head, TransportClient from) {
-    ByteBuffer bytes = buffers.take(head.bytes());
+    Arrival arrival;
+    waiting.lock();
+    try {
+      if (arrivals.isEmpty() && posted != null && fits(head, posted)) {
+        arrival = new Arrival(head, from, null);
+        arrival.enterTarget(posted);
+      } else {
+        arrival = new Arrival(head, from, buffers.take(head.bytes()));
+      }
+      arrivals.add(arrival);
+    } finally {
+      waiting.unlock();
+    }
     return new StreamCallbackWithID() {
       @Override
       public String getID() {
@@ -50,14 +65,19 @@ final class Inbox {
 
       @Override
       public void onData(String id, ByteBuffer data) {
-        bytes.put(data);
+        waiting.lock();
+        try {
+          arrival.take(data);
+        } finally {
+          waiting.unlock();
+        }
       }
 
       @Override
       public void onComplete(String id) {
         waiting.lock();
         try {
-          packets.add(new Packet(head, bytes.flip(), from));
+          arrival.complete();
         } finally {
           waiting.unlock();
         }
@@ -72,24 +92,17 @@ final class Inbox {
     };
   }
 
+  private static boolean fits(Frame.Head head, Tensor into) {
+    return head.type() == into.type()
+        && head.rowElements() == into.shape().rowElements()
+        && head.rows() <= into.shape().rows();
+  }
+
   Message receive(Tensor into, Backend backend) {
-    Packet packet;
-    waiting.lock();
-    try {
-      waiting.until(
-          () -> !packets.isEmpty(),
-          refuse,
-          "a message on channel " + channel + " from rank " + peer.rank());
-      refuseIfAborted.run();
-      packet = packets.peek();
-    } finally {
-      waiting.unlock();
-    }
-    Frame.Head head = packet.head();
+    Arrival first = await(into);
+    Frame.Head head = first.head();
     Check.input(
-        head.type() == into.type()
-            && head.rowElements() == into.shape().rowElements()
-            && head.rows() <= into.shape().rows(),
+        fits(head, into),
         "Cannot receive %d rows of %d %s from rank %d on channel %s into a %s tensor of shape %s",
         head.rows(),
         head.rowElements(),
@@ -98,18 +111,60 @@ final class Inbox {
         channel,
         into.type(),
         into.shape());
-    if (head.bytes() > 0) {
-      backend.write(into.rows(0, head.rows()), packet.bytes());
+    ByteBuffer bytes = first.buffer();
+    if (bytes != null && bytes.hasRemaining()) {
+      backend.write(into.rows(0, head.rows()), bytes);
     }
     waiting.lock();
     try {
-      packets.remove();
+      arrivals.remove();
     } finally {
       waiting.unlock();
     }
-    buffers.give(packet.bytes());
-    packet.from().send(Frame.credit(head.bytes()));
+    if (bytes != null) {
+      buffers.give(bytes);
+    }
+    first.credit();
     return new Message(head.header(), head.rows());
+  }
+
+  /** Waits for the first message to be complete. */
+  private Arrival await(Tensor into) {
+    waiting.lock();
+    try {
+      // In host memory the network's thread can write where the receiver wants it. On a device the
+      // copy belongs to the receiver's lane.
+      if (into instanceof HostTensor host) {
+        post(host);
+      }
+      try {
+        waiting.until(
+            () -> !arrivals.isEmpty() && arrivals.peek().isComplete(),
+            refuse,
+            "a message on channel " + channel + " from rank " + peer.rank());
+        refuseIfAborted.run();
+        return arrivals.peek();
+      } catch (RuntimeException e) {
+        Arrival started = arrivals.peek();
+        if (started != null && started.buffer() == null) {
+          started.leaveTarget(buffers.take(started.head().bytes()));
+        }
+        throw e;
+      } finally {
+        posted = null;
+      }
+    } finally {
+      waiting.unlock();
+    }
+  }
+
+  private void post(HostTensor into) {
+    Arrival first = arrivals.peek();
+    if (first == null) {
+      posted = into;
+    } else if (!first.isComplete() && fits(first.head(), into)) {
+      buffers.give(first.enterTarget(into));
+    }
   }
 
   void wake() {

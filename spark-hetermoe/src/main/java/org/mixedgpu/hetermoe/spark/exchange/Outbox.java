@@ -2,22 +2,27 @@ package org.mixedgpu.hetermoe.spark.exchange;
 
 import java.nio.ByteBuffer;
 import java.util.function.Supplier;
+import org.apache.spark.network.buffer.ManagedBuffer;
 import org.apache.spark.network.buffer.NioManagedBuffer;
 import org.apache.spark.network.client.RpcResponseCallback;
 import org.apache.spark.network.client.TransportClient;
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.base.Check;
+import org.mixedgpu.tensor.HostTensor;
 import org.mixedgpu.tensor.Tensor;
 
 /** The way of one channel's messages to one peer: a connection of its own. */
 final class Outbox {
+  /** From this many bytes on the tensor itself is sent. */
+  private static final int DIRECT = 256 << 10;
+
   private final String channel;
   private final Peer peer;
   private final Supplier<TransportClient> connect;
   private final Runnable refuse;
   private final Waiting waiting;
   private final long queueBytes;
-  private final Buffers buffers = new Buffers();
+  private final Buffers buffers;
 
   /** Used by the one thread that sends. */
   private TransportClient connection;
@@ -45,6 +50,7 @@ final class Outbox {
         };
     this.waiting = new Waiting(options.timeoutMs());
     this.queueBytes = options.queueBytes();
+    this.buffers = new Buffers(queueBytes);
   }
 
   void send(int self, int[] header, Tensor rows, Backend backend) {
@@ -55,37 +61,86 @@ final class Outbox {
         Integer.MAX_VALUE);
     int bytes = (int) rows.bytes();
     TransportClient to = reserve(bytes);
-    ByteBuffer buffer = buffers.take(bytes);
+    ManagedBuffer meta =
+        new NioManagedBuffer(
+            new Frame.Head(
+                    self,
+                    channel,
+                    header,
+                    rows.type(),
+                    rows.shape().rows(),
+                    rows.shape().rowElements())
+                .encode());
+    // On a device the copy belongs to the sender's lane; and small messages are not worth a wait.
+    if (rows instanceof HostTensor host && bytes >= DIRECT) {
+      sendDirect(to, meta, host);
+    } else {
+      sendCopy(to, meta, rows, backend);
+    }
+  }
+
+  /** Lets the network write the tensor's own memory, and waits until it has. */
+  private void sendDirect(TransportClient to, ManagedBuffer meta, HostTensor rows) {
+    TensorRegion region = new TensorRegion(rows, waiting::wake);
+    to.uploadStream(meta, new TensorBuffer(region), new Delivery(() -> {}));
+    waiting.lock();
+    try {
+      waiting.until(
+          region::isWritten,
+          refuse,
+          "channel " + channel + " to rank " + peer.rank() + " to take a message");
+    } finally {
+      region.cancel();
+      waiting.unlock();
+    }
+  }
+
+  private void sendCopy(TransportClient to, ManagedBuffer meta, Tensor rows, Backend backend) {
+    ByteBuffer buffer = buffers.take((int) rows.bytes());
     boolean sent = false;
     try {
-      if (bytes > 0) {
+      if (buffer.hasRemaining()) {
         backend.read(buffer, rows);
       }
       buffer.position(0);
-      Frame.Head head =
-          new Frame.Head(
-              self, channel, header, rows.type(), rows.shape().rows(), rows.shape().rowElements());
-      to.uploadStream(
-          new NioManagedBuffer(head.encode()),
-          new NioManagedBuffer(buffer),
-          new RpcResponseCallback() {
-            @Override
-            public void onSuccess(ByteBuffer reply) {
-              delivered(buffer);
-            }
-
-            @Override
-            public void onFailure(Throwable e) {
-              peer.leave("could not be sent to: " + e.getMessage());
-              delivered(buffer);
-            }
-          });
+      to.uploadStream(meta, new NioManagedBuffer(buffer), new Delivery(() -> buffers.give(buffer)));
       sent = true;
     } finally {
       if (!sent) {
-        delivered(buffer);
-        credit(bytes);
+        new Delivery(() -> buffers.give(buffer)).end();
+        credit(buffer.limit());
       }
+    }
+  }
+
+  /** Hears that the peer has a message in its memory, or never will. */
+  private final class Delivery implements RpcResponseCallback {
+    private final Runnable release;
+
+    Delivery(Runnable release) {
+      this.release = release;
+    }
+
+    @Override
+    public void onSuccess(ByteBuffer reply) {
+      end();
+    }
+
+    @Override
+    public void onFailure(Throwable e) {
+      peer.leave("could not be sent to: " + e.getMessage());
+      end();
+    }
+
+    void end() {
+      release.run();
+      waiting.lock();
+      try {
+        undelivered--;
+      } finally {
+        waiting.unlock();
+      }
+      waiting.wake();
     }
   }
 
@@ -108,17 +163,6 @@ final class Outbox {
     } finally {
       waiting.unlock();
     }
-  }
-
-  private void delivered(ByteBuffer buffer) {
-    buffers.give(buffer);
-    waiting.lock();
-    try {
-      undelivered--;
-    } finally {
-      waiting.unlock();
-    }
-    waiting.wake();
   }
 
   /** The peer has received so many bytes. */

@@ -1,5 +1,6 @@
 package org.mixedgpu.hetermoe.spark.exchange;
 
+import io.netty.channel.AdaptiveRecvByteBufAllocator;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
@@ -29,6 +30,10 @@ import org.mixedgpu.tensor.Tensor;
  */
 public final class SparkNetworkExchange implements Exchange {
   private static final StreamManager NO_STREAMS = new OneForOneStreamManager();
+
+  /** Netty's usual reads of up to 64 KiB are many calls for a tensor. */
+  private static final AdaptiveRecvByteBufAllocator LARGE_READS =
+      new AdaptiveRecvByteBufAllocator(64, 64 << 10, 256 << 10);
 
   private final TransportOptions options;
   private final Transport transport;
@@ -188,7 +193,7 @@ public final class SparkNetworkExchange implements Exchange {
   private Inbox inbox(String channel, int from) {
     return inboxes.computeIfAbsent(
         new Link(channel, from),
-        link -> new Inbox(channel, peer(from), this::refuseIfAborted, options.timeoutMs()));
+        link -> new Inbox(channel, peer(from), this::refuseIfAborted, options));
   }
 
   private Outbox outbox(Link link) {
@@ -239,9 +244,13 @@ public final class SparkNetworkExchange implements Exchange {
       Connection connection = connections.get(client.getChannel());
       byte kind = message.get();
       switch (kind) {
-        case Frame.HELLO ->
-            connections.put(
-                client.getChannel(), new Connection(peer(message.getInt()), client, null));
+        case Frame.HELLO -> {
+          if (!options.encrypted()) { // decryption makes an array of each read
+            client.getChannel().config().setRecvByteBufAllocator(LARGE_READS);
+          }
+          connections.put(
+              client.getChannel(), new Connection(peer(message.getInt()), client, null));
+        }
         case Frame.CREDIT -> connection.credited().credit(message.getLong());
         case Frame.ABORT -> abortHere(StandardCharsets.UTF_8.decode(message).toString());
         case Frame.BYE -> leave(connection.peer(), "has closed its exchange");

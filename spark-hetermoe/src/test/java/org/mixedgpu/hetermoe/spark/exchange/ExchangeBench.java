@@ -35,8 +35,9 @@ import org.mixedgpu.tensor.Tensor;
  */
 public final class ExchangeBench {
   private static final int MESSAGE = 8 << 20;
-  private static final int MESSAGES = 96;
-  private static final int REPEATS = 7;
+  private static final int MESSAGES = 64;
+  private static final int WARM_UP = 4;
+  private static final int REPEATS = 5;
   private static final String SECRET = "bench-secret-bench-secret-bench!";
   private static final String HOST = "127.0.0.1";
 
@@ -91,7 +92,7 @@ public final class ExchangeBench {
         join(plain, 0, plain.address().port(), Integer.parseInt(ports[0]));
         join(encrypted, 0, encrypted.address().port(), Integer.parseInt(ports[1]));
         double[][] gigabytes = new double[3][REPEATS];
-        for (int r = -2; r < REPEATS; r++) {
+        for (int r = -WARM_UP; r < REPEATS; r++) {
           double[] now = {sendRaw(connection), send(plain), send(encrypted)};
           if (r < 0) {
             continue; // warming up
@@ -131,7 +132,7 @@ public final class ExchangeBench {
       System.out.println("ports " + plain.address().port() + " " + encrypted.address().port());
       join(plain, 1, Integer.parseInt(ports[1]), plain.address().port());
       join(encrypted, 1, Integer.parseInt(ports[2]), encrypted.address().port());
-      for (int r = -2; r < REPEATS; r++) {
+      for (int r = -WARM_UP; r < REPEATS; r++) {
         receiveRaw(connection);
         receive(plain);
         receive(encrypted);
