@@ -12,8 +12,8 @@ import org.mixedgpu.tensor.HostTensor;
  * so that the bits do not vary.
  */
 final class CpuAttentionBackward {
-  private static final int QUERY_TILE = 64;
-  private static final int KEY_TILE = 256;
+  private static final int QUERY_TILE = 128;
+  private static final int KEY_TILE = 128;
 
   private final Workers workers;
 
