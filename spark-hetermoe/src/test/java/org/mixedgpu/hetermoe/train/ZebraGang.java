@@ -16,6 +16,7 @@ import java.util.concurrent.TimeUnit;
 import org.mixedgpu.backend.Backends;
 import org.mixedgpu.backend.CpuOptions;
 import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.base.Check;
 import org.mixedgpu.hetermoe.exchange.Exchange;
 import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
 import org.mixedgpu.hetermoe.exchange.InProcessExchange;
@@ -111,7 +112,10 @@ public final class ZebraGang {
       }
       return outcomes;
     } finally {
-      threads.shutdownNow();
+      // After a failure of the test itself members may still run, on tensors of these backends.
+      exchanges.get(0).abort("the test is over");
+      threads.shutdown();
+      Check.that(threads.awaitTermination(60, TimeUnit.SECONDS), "A member does not end");
       exchanges.forEach(Exchange::close);
       for (TrainingBackend backend : backends) {
         // Throws if a member has left a tensor open.
@@ -122,7 +126,7 @@ public final class ZebraGang {
 
   private static Outcome outcome(Future<Outcome> each) throws Exception {
     try {
-      return each.get(60, TimeUnit.SECONDS);
+      return each.get(100, TimeUnit.SECONDS);
     } catch (ExecutionException e) {
       return new Outcome(null, Map.of(), e.getCause());
     }
