@@ -7,22 +7,24 @@ import com.fasterxml.jackson.databind.JsonNode;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Iterator;
+import java.util.List;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.ValueSource;
+import org.junit.jupiter.params.provider.MethodSource;
 import org.mixedgpu.backend.Backends;
 import org.mixedgpu.backend.CpuOptions;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.nn.AuxLoss;
 import org.mixedgpu.nn.Floats;
+import org.mixedgpu.nn.Golden;
 import org.mixedgpu.nn.GoldenCase;
 import org.mixedgpu.nn.Parameters;
 import org.mixedgpu.nn.Part;
 import org.mixedgpu.nn.checkpoint.Checkpoint;
 
 /**
- * Losses, gradients and weights of twelve steps against PyTorch, with the global batch in one, two
- * and four slices, which sum in other orders.
+ * Losses, gradients and weights of all steps against PyTorch, with the global batch in one and two
+ * slices, which sum in other orders.
  *
  * <p>A router's choice is a jump: where two experts are equally probable to the last bits, rounding
  * decides, and from there two correct runs are different runs. In these batches the closest calls
@@ -32,13 +34,19 @@ import org.mixedgpu.nn.checkpoint.Checkpoint;
 class TrainingGoldenTest {
   @TempDir private Path folder;
 
+  static List<String> trained() {
+    return Golden.cases().stream().filter(Golden::isTrained).toList();
+  }
+
   @ParameterizedTest
-  @ValueSource(strings = {"llama31", "mixtral", "qwen3moe"})
-  void twelveStepsAgreeWithPyTorch(String name) {
+  @MethodSource("trained")
+  void everyStepAgreesWithPyTorch(String name) {
     GoldenCase golden = new GoldenCase(name);
     String trained = golden.trainedModel(folder).toString();
+    // The balancing loss of a slice is not that of the batch.
+    boolean aux = golden.training().path("aux_loss_coef").asDouble() != 0;
     int whole = 0;
-    for (int slices : new int[] {1, 2, 4}) {
+    for (int slices : aux ? new int[] {1} : new int[] {1, 2}) {
       whole += agreesToTheEnd(golden, slices, trained) ? 1 : 0;
     }
     assertThat(whole).as("slicings that agree to the last step").isPositive();
@@ -57,7 +65,14 @@ class TrainingGoldenTest {
             (float) run.get("weight_decay").asDouble(),
             run.get("grad_clip_norm").asDouble());
     TrainerConfig config =
-        new TrainerConfig(batch, run.get("seq").asInt(), slices, adamW, AuxLoss.Kind.NONE);
+        new TrainerConfig(
+            batch,
+            run.get("seq").asInt(),
+            slices,
+            adamW,
+            run.path("aux_loss_coef").asDouble() != 0
+                ? AuxLoss.Kind.HUGGING_FACE
+                : AuxLoss.Kind.NONE);
     try (TrainingBackend b = Backends.cpu(new CpuOptions(2, Long.MAX_VALUE));
         Parameters p =
             Checkpoint.load(GoldenCase.FILES, golden.folder().toString(), b, Part.all());
@@ -75,6 +90,12 @@ class TrainingGoldenTest {
           assertThat(norm).as("gradient of step %d, relative", step).isCloseTo(0, within(1e-4));
         }
         agrees &= Math.abs(loss) <= 1e-5 && Math.abs(norm) <= 1e-4;
+        if (run.has("aux_losses")) {
+          double aux = run.get("aux_losses").get(step).asDouble();
+          assertThat(report.auxLoss())
+              .as("balancing loss of step %d", step)
+              .isCloseTo(aux, within(1e-5 * aux));
+        }
         if (step == 0) {
           assertGradients(b, trainer.gradients(), run.get("grad_norms_step0"));
         }
@@ -103,7 +124,7 @@ class TrainingGoldenTest {
           .isCloseTo(norms.get(name).asDouble(), within(1e-4 * norms.get(name).asDouble()));
       compared++;
     }
-    assertThat(compared).isGreaterThan(20);
+    assertThat(compared).isGreaterThan(15);
   }
 
   private static double norm(TrainingBackend b, Parameters grads, String name) {
