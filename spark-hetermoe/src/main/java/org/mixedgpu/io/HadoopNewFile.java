@@ -27,7 +27,6 @@ final class HadoopNewFile implements NewFile {
   private final FSDataOutputStream out;
   private long position;
   private boolean open = true;
-  private boolean published;
 
   HadoopNewFile(FileSystem files, Path target, Path temporary, FSDataOutputStream out) {
     this.files = files;
@@ -77,6 +76,24 @@ final class HadoopNewFile implements NewFile {
   @Override
   public boolean publish() {
     Check.that(open, "%s is closed and can't be published", target);
+    boolean published;
+    try {
+      published = sealAndRename();
+    } catch (RuntimeException e) {
+      try {
+        discard();
+      } catch (RuntimeException alsoFailed) {
+        e.addSuppressed(alsoFailed);
+      }
+      throw e;
+    }
+    if (!published) {
+      discard();
+    }
+    return published;
+  }
+
+  private boolean sealAndRename() {
     boolean local = files instanceof RawLocalFileSystem;
     try {
       if (local) {
@@ -85,15 +102,10 @@ final class HadoopNewFile implements NewFile {
       }
       open = false;
       out.close();
-      published = local ? link() : rename();
+      return local ? link() : rename();
     } catch (IOException e) {
-      published = lookAfter(e);
-    } finally {
-      if (!published) {
-        discard();
-      }
+      return lookAfter(e);
     }
-    return published;
   }
 
   /** Plain renames of local files replace the target; making a hard link fails if there is one. */

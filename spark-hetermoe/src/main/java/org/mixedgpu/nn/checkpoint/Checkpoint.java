@@ -3,6 +3,7 @@ package org.mixedgpu.nn.checkpoint;
 import java.util.List;
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.io.FileStore;
+import org.mixedgpu.io.TextFiles;
 import org.mixedgpu.nn.ModelConfig;
 import org.mixedgpu.nn.Parameters;
 import org.mixedgpu.nn.Part;
@@ -20,7 +21,7 @@ public final class Checkpoint {
   /** The model config of a folder; {@code MISSING} where there is none. */
   public static ModelConfig config(FileStore files, String folder) {
     String path = FileStore.in(folder, CONFIG);
-    return ModelConfigs.parse(JsonFiles.read(files, path, MAX_CONFIG_BYTES), path);
+    return ModelConfigs.parse(TextFiles.read(files, path, MAX_CONFIG_BYTES), path);
   }
 
   /**

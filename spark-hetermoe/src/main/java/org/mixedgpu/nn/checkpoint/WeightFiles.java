@@ -12,6 +12,7 @@ import org.mixedgpu.base.Check;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.io.FileStore;
+import org.mixedgpu.io.TextFiles;
 import org.mixedgpu.nn.safetensors.Safetensors;
 import org.mixedgpu.nn.safetensors.TensorEntry;
 
@@ -99,7 +100,7 @@ final class WeightFiles implements AutoCloseable {
   private static Map<String, String> places(FileStore store, String index) {
     JsonNode root;
     try {
-      root = new ObjectMapper().readTree(JsonFiles.read(store, index, MAX_INDEX_BYTES));
+      root = new ObjectMapper().readTree(TextFiles.read(store, index, MAX_INDEX_BYTES));
     } catch (JsonProcessingException e) {
       throw new MixedGpuException(
           Fault.CORRUPT, index + " is not JSON: " + e.getOriginalMessage(), e);

@@ -17,6 +17,7 @@ import org.mixedgpu.base.Check;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.io.FileStore;
+import org.mixedgpu.io.TextFiles;
 import org.mixedgpu.nn.ModelConfig;
 import org.mixedgpu.nn.Parameters;
 import org.mixedgpu.nn.Part;
@@ -182,7 +183,7 @@ final class WeightWriting {
 
   private static void publish(FileStore files, String path, String text) {
     Check.input(
-        JsonFiles.write(files, path, text),
+        TextFiles.write(files, path, text),
         "%s appeared while it was written here; two jobs save to the same folder",
         path);
   }

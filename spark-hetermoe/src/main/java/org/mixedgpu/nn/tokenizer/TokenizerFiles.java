@@ -3,8 +3,6 @@ package org.mixedgpu.nn.tokenizer;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import java.nio.ByteBuffer;
-import java.nio.charset.StandardCharsets;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -12,8 +10,7 @@ import org.mixedgpu.base.Check;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.io.FileStore;
-import org.mixedgpu.io.NewFile;
-import org.mixedgpu.io.RangeReader;
+import org.mixedgpu.io.TextFiles;
 
 /** The files of a tokenizer in a model folder. */
 final class TokenizerFiles {
@@ -60,18 +57,8 @@ final class TokenizerFiles {
     }
   }
 
-  static String read(FileStore files, String path) {
-    try (RangeReader reader = files.open(path)) {
-      Check.input(
-          reader.size() <= MAX_BYTES,
-          "%s has %d bytes; expected at most %d",
-          path,
-          reader.size(),
-          MAX_BYTES);
-      ByteBuffer bytes = ByteBuffer.allocate((int) reader.size());
-      reader.readFully(0, bytes);
-      return new String(bytes.array(), StandardCharsets.UTF_8);
-    }
+  private static String read(FileStore files, String path) {
+    return TextFiles.read(files, path, MAX_BYTES);
   }
 
   /** Publishes each file; one with the same contents may be there already. */
@@ -79,13 +66,10 @@ final class TokenizerFiles {
     texts.forEach(
         (name, text) -> {
           String path = FileStore.in(folder, name);
-          try (NewFile file = files.create(path)) {
-            file.write(ByteBuffer.wrap(text.getBytes(StandardCharsets.UTF_8)));
-            Check.input(
-                file.publish() || read(files, path).equals(text),
-                "%s holds another tokenizer's file; save to a new folder",
-                path);
-          }
+          Check.input(
+              TextFiles.write(files, path, text) || read(files, path).equals(text),
+              "%s holds another tokenizer's file; save to a new folder",
+              path);
         });
   }
 }

@@ -11,7 +11,7 @@ import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.hetermoe.train.LearningRate;
 import org.mixedgpu.hetermoe.train.OptimizerConfig;
 import org.mixedgpu.io.FileStore;
-import org.mixedgpu.nn.checkpoint.JsonFiles;
+import org.mixedgpu.io.TextFiles;
 
 /**
  * A {@code train.json}.
@@ -37,7 +37,7 @@ record RecordedTraining(
   static RecordedTraining read(FileStore files, String path) {
     JsonNode json;
     try {
-      json = new ObjectMapper().readTree(JsonFiles.read(files, path, MAX_BYTES));
+      json = new ObjectMapper().readTree(TextFiles.read(files, path, MAX_BYTES));
     } catch (JsonProcessingException e) {
       throw new MixedGpuException(
           Fault.CORRUPT, path + " is not JSON: " + e.getOriginalMessage(), e);

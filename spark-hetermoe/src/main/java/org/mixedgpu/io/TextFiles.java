@@ -1,15 +1,12 @@
-package org.mixedgpu.nn.checkpoint;
+package org.mixedgpu.io;
 
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import org.mixedgpu.base.Check;
-import org.mixedgpu.io.FileStore;
-import org.mixedgpu.io.NewFile;
-import org.mixedgpu.io.RangeReader;
 
-/** Whole small text files. */
-public final class JsonFiles {
-  private JsonFiles() {}
+/** Whole small text files in UTF-8. */
+public final class TextFiles {
+  private TextFiles() {}
 
   /** {@code BAD_INPUT} where the file is larger than the limit. */
   public static String read(FileStore files, String path, int maxBytes) {
