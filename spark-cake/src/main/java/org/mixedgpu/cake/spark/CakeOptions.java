@@ -29,7 +29,11 @@ public final class CakeOptions {
               + " or written, and sharing happens in memory only.");
 
   public static final CakeOption<String> INPUT_COL =
-      text("inputCol", "prompt", "body", "Column of text, or of token ids as array of int.");
+      text(
+          "inputCol",
+          "prompt",
+          "body",
+          "Column of text, or of token ids as array of int or bigint.");
 
   public static final CakeOption<String> OUTPUT_COL =
       text("outputCol", "prefill", "answer", "Name of the struct column that is added.");

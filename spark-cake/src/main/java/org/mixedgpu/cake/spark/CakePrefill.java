@@ -2,11 +2,9 @@ package org.mixedgpu.cake.spark;
 
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.Set;
 import java.util.TreeMap;
 import org.apache.spark.SparkConf;
 import org.apache.spark.api.java.JavaRDD;
@@ -53,6 +51,8 @@ public final class CakePrefill extends CakeParams implements DefaultParamsWritab
   private static final long serialVersionUID = 1L;
   private static final Logger LOG = LoggerFactory.getLogger(CakePrefill.class);
 
+  private static final String JOB_DESCRIPTION = "spark.job.description";
+
   /** Loading a token costs this share of computing one, to the planner. */
   private static final double LOAD_WEIGHT = 0.1;
 
@@ -79,10 +79,10 @@ public final class CakePrefill extends CakeParams implements DefaultParamsWritab
     JavaSparkContext context = JavaSparkContext.fromSparkContext(spark.sparkContext());
     int column = dataset.schema().fieldIndex(value(CakeOptions.INPUT_COL));
     boolean text = dataset.schema().apply(column).dataType().equals(DataTypes.StringType);
-    PrefillFacts facts = PrefillFacts.of(this, files(context.getConf()), text);
+    PrefillFacts facts = PrefillFacts.of(this, files(context.getConf()), text, cores(context));
 
     JavaRDD<Row> rows = dataset.toDF().toJavaRDD();
-    List<PromptFacts> prompts = prompts(rows, facts, column);
+    List<PromptFacts> prompts = prompts(context, rows, facts, column);
     CacheSnapshot snapshot = snapshot(facts, prompts);
     int tasks = value(CakeOptions.TASKS).intValue();
     PrefillPlan plan =
@@ -106,12 +106,27 @@ public final class CakePrefill extends CakeParams implements DefaultParamsWritab
     return spark.createDataFrame(answers, schema);
   }
 
-  private static List<PromptFacts> prompts(JavaRDD<Row> rows, PrefillFacts facts, int column) {
-    List<PromptFacts> prompts = new ArrayList<>();
-    for (long[] row : rows.mapPartitions(new RowFacts(facts, column)).collect()) {
-      prompts.add(new PromptFacts(Arrays.copyOfRange(row, 1, row.length), Math.toIntExact(row[0])));
+  private static List<PromptFacts> prompts(
+      JavaSparkContext context, JavaRDD<Row> rows, PrefillFacts facts, int column) {
+    String description = context.getLocalProperty(JOB_DESCRIPTION);
+    context.setLocalProperty(JOB_DESCRIPTION, "cake: tokenize and count shared prefixes");
+    try {
+      List<PromptFacts> prompts = new ArrayList<>();
+      for (long[] row : rows.mapPartitions(new RowFacts(facts, column)).collect()) {
+        long[] words = Arrays.copyOfRange(row, 1, row.length);
+        prompts.add(new PromptFacts(words, Math.toIntExact(row[0])));
+      }
+      return prompts;
+    } finally {
+      context.setLocalProperty(JOB_DESCRIPTION, description);
     }
-    return prompts;
+  }
+
+  /** Cores of one executor; in local mode those of this machine. */
+  private static int cores(JavaSparkContext context) {
+    return context.isLocal()
+        ? Runtime.getRuntime().availableProcessors()
+        : context.getConf().getInt("spark.executor.cores", 1);
   }
 
   /** What is stored and somebody here asks for. */
@@ -119,15 +134,15 @@ public final class CakePrefill extends CakeParams implements DefaultParamsWritab
     if (!facts.cached()) {
       return CacheSnapshot.empty();
     }
-    Set<Long> words = new HashSet<>();
-    for (PromptFacts prompt : prompts) {
-      for (long word : prompt.chunks()) {
-        words.add(word);
-      }
-    }
+    long[] words =
+        prompts.stream()
+            .flatMapToLong(p -> Arrays.stream(p.chunks()))
+            .sorted()
+            .distinct()
+            .toArray();
     try (BundleStore store = facts.store()) {
       CacheSnapshot all = store.snapshot();
-      CacheSnapshot asked = all.only(key -> words.contains(key.word()));
+      CacheSnapshot asked = all.only(key -> Arrays.binarySearch(words, key.word()) >= 0);
       LOG.info(
           "Cache {}: {} chunks of this model, {} of them asked for",
           facts.cachePath(),
@@ -165,8 +180,10 @@ public final class CakePrefill extends CakeParams implements DefaultParamsWritab
     DataType type = schema.apply(input).dataType();
     Check.input(
         type.equals(DataTypes.StringType)
-            || type instanceof ArrayType array && array.elementType().equals(DataTypes.IntegerType),
-        "Column %s is %s; expected string, or array<int> of token ids",
+            || type instanceof ArrayType array
+                && (array.elementType().equals(DataTypes.IntegerType)
+                    || array.elementType().equals(DataTypes.LongType)),
+        "Column %s is %s; expected string, or array<int> or array<bigint> of token ids",
         input,
         type.simpleString());
     Check.input(

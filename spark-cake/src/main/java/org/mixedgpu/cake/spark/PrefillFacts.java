@@ -2,6 +2,8 @@ package org.mixedgpu.cake.spark;
 
 import java.io.Serializable;
 import java.util.Locale;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
 import org.mixedgpu.backend.BackendKind;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.cake.key.KvLayout;
@@ -51,13 +53,17 @@ record PrefillFacts(
     long tensorBytes)
     implements Serializable {
 
+  /** By stamp: several transforms of one model read its weights once. */
+  private static final Map<String, String> DIGESTS = new ConcurrentHashMap<>();
+
   /**
    * Reads the model's config, and all of its weights once for their digest, which goes into every
    * key.
    *
    * @param text whether the input column holds text
+   * @param cores of one executor
    */
-  static PrefillFacts of(CakeParams params, HadoopFileStore files, boolean text) {
+  static PrefillFacts of(CakeParams params, HadoopFileStore files, boolean text, int cores) {
     String modelPath = params.value(CakeOptions.MODEL_PATH);
     ModelConfig config = Checkpoint.config(files, modelPath);
     String tokenizer = tokenizer(params, files, text);
@@ -78,11 +84,16 @@ record PrefillFacts(
         config.maxPositions());
     String cachePath = params.value(CakeOptions.CACHE_PATH);
     // Without a cache nothing is called by the digest, and reading all weights can be saved.
-    String digest = cachePath.isEmpty() ? "0".repeat(64) : Checkpoint.digest(files, modelPath);
+    String stamp = files.list(modelPath).toString();
+    String digest =
+        cachePath.isEmpty()
+            ? "0".repeat(64)
+            : DIGESTS.computeIfAbsent(stamp, s -> Checkpoint.digest(files, modelPath));
+    long threads = params.value(CakeOptions.THREADS);
     return new PrefillFacts(
         files,
         modelPath,
-        files.list(modelPath).toString(),
+        stamp,
         tokenizer,
         cachePath,
         Layouts.of(config, digest, params.value(CakeOptions.CHUNK_TOKENS).intValue()),
@@ -98,7 +109,7 @@ record PrefillFacts(
         params.value(CakeOptions.READS_IN_FLIGHT).intValue(),
         params.value(CakeOptions.BUNDLE_BYTES),
         BackendKind.valueOf(params.value(CakeOptions.BACKEND).toUpperCase(Locale.ROOT)),
-        params.value(CakeOptions.THREADS).intValue(),
+        threads > 0 ? (int) threads : cores,
         params.value(CakeOptions.TENSOR_BYTES));
   }
 

@@ -46,8 +46,17 @@ final class PrefillTask implements FlatMapFunction<Iterator<Tuple2<Long, Planned
       return java.util.Collections.emptyIterator();
     }
     Work work = new Work();
-    // Also when the rows are not read to their end.
-    TaskContext.get().addTaskCompletionListener((TaskCompletionListener) context -> work.close());
+    // Also when the rows are not read to their end, as under a limit.
+    TaskContext.get()
+        .addTaskCompletionListener(
+            (TaskCompletionListener)
+                context -> {
+                  try (work) {
+                    if (!context.isFailed() && !context.isInterrupted()) {
+                      work.finish();
+                    }
+                  }
+                });
     work.open();
     return new Iterator<>() {
       @Override

@@ -31,7 +31,7 @@ final class PromptReader {
     this.maxTokens = maxTokens;
   }
 
-  /** Of a column's value that holds text or an array of int. */
+  /** Of a column's value that holds text or an array of int or long. */
   Prompt read(Object cell) {
     if (cell == null) {
       return Prompt.bad("The prompt is null");
@@ -49,7 +49,11 @@ final class PromptReader {
         if (list.get(i) == null) {
           return Prompt.bad("Token %d of the prompt is null", i);
         }
-        ids[i] = (Integer) list.get(i);
+        long id = ((Number) list.get(i)).longValue();
+        if (id < 0 || id >= vocabulary) {
+          return outside(i, id);
+        }
+        ids[i] = (int) id;
       }
     }
     if (ids.length == 0) {
@@ -63,11 +67,14 @@ final class PromptReader {
     }
     for (int i = 0; i < ids.length; i++) {
       if (ids[i] < 0 || ids[i] >= vocabulary) {
-        return Prompt.bad(
-            "Token %d of the prompt is id %d, outside the model's vocabulary of %d",
-            i, ids[i], vocabulary);
+        return outside(i, ids[i]);
       }
     }
     return new Prompt(ids, null);
+  }
+
+  private Prompt outside(int i, long id) {
+    return Prompt.bad(
+        "Token %d of the prompt is id %d, outside the model's vocabulary of %d", i, id, vocabulary);
   }
 }

@@ -56,11 +56,9 @@ final class SharedModel {
 
   private SharedModel(Key key, PrefillFacts facts) {
     this.key = key;
-    int threads =
-        facts.threads() > 0 ? facts.threads() : Runtime.getRuntime().availableProcessors();
     long limit = facts.tensorBytes() > 0 ? facts.tensorBytes() : Long.MAX_VALUE;
     long begun = System.nanoTime();
-    backend = Backends.open(facts.backend(), new CpuOptions(threads, limit));
+    backend = Backends.open(facts.backend(), new CpuOptions(facts.threads(), limit));
     try {
       parameters = Checkpoint.load(facts.files(), facts.modelPath(), backend, Part.all());
     } catch (RuntimeException e) {

@@ -209,6 +209,31 @@ class CakePrefillIT {
   }
 
   @Test
+  void columnsOfAnyTypePassAndLongTokenIdsAreRead() {
+    Dataset<Row> rows =
+        spark.sql(
+            "select 0 as id, array(104L, 105L) as ids, timestamp'2024-02-03 04:05:06' as t,"
+                + " date'2024-02-03' as d, 1.25bd as money, map('a', 1) as m, named_struct('x',"
+                + " array(1, 2)) as s, cast('xyz' as binary) as b, cast(null as double) as n");
+    Row before = rows.first();
+    Row after = prefill.setInputCol("ids").transform(rows).first();
+    assertThat(after.length()).isEqualTo(before.length() + 1);
+    for (int i = 0; i < before.length(); i++) {
+      assertThat(after.get(i)).isEqualTo(before.get(i));
+    }
+    assertThat(after.getStruct(before.length()).<String>getAs("status")).isEqualTo("OK");
+    assertThat(after.getStruct(before.length()).<Integer>getAs("tokens")).isEqualTo(2);
+  }
+
+  @Test
+  void whatALimitLeavesUnreadDoesNotStopTheWriting() {
+    prefill.setTasks(1);
+    assertThat(prefill.transform(sharing()).limit(1).collectAsList()).hasSize(1);
+    Map<Integer, Row> second = collect(prefill.setMode("load").transform(sharing()));
+    assertThat(sum(second, "loadedTokens")).isPositive();
+  }
+
+  @Test
   void probabilitiesAndLabelsAgree() {
     Row p = collect(prefill.setTopK(300).transform(prompts("fine"))).get(0).getStruct(2);
     List<Row> top = p.getList(p.fieldIndex("topK"));
