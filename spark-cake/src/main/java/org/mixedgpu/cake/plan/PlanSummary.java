@@ -45,8 +45,8 @@ public record PlanSummary(
   public String achieved(long computed, long loaded, long reused) {
     return String.format(
         Locale.ROOT,
-        "%d tokens: %d computed, %d loaded, %d reused in memory; %.1f%% not computed, of which"
-            + " sharing within this data allows at most %.1f%% and the cache %.1f%%",
+        "%d tokens: %d computed, %d loaded, %d reused in memory; %.1f%% not computed. Sharing"
+            + " within this data allows at most %.1f%%, and the cache held another %.1f%%",
         totalTokens,
         computed,
         loaded,

@@ -45,6 +45,7 @@ record BundleIndex(
   /** An index of a gigabyte-sized bundle of small chunks has a few MiB. */
   private static final int MAX_INDEX_BYTES = 64 << 20;
 
+  private static final int LAST_BYTES = 64 << 10;
   private static final int MAX_DESCRIPTION_BYTES = 64 << 10;
   private static final int FIXED_BYTES = 8 + 6 * Integer.BYTES + PrefixKey.BYTES + Integer.BYTES;
   private static final int ENTRY_BYTES = 2 * PrefixKey.BYTES + Long.BYTES + 3 * Integer.BYTES;
@@ -96,7 +97,10 @@ record BundleIndex(
         "%s has %d bytes: too short for a bundle",
         path,
         size);
-    ByteBuffer end = read(file, size - ARROW_TAIL_BYTES, ARROW_TAIL_BYTES);
+    // One read for most bundles; what a larger index needs beyond it is read then.
+    ByteBuffer last =
+        readFile(file, size - Math.min(size, LAST_BYTES), (int) Math.min(size, LAST_BYTES));
+    ByteBuffer end = read(file, last, size - ARROW_TAIL_BYTES, ARROW_TAIL_BYTES);
     long footerBytes = end.getInt();
     long footerAt = size - ARROW_TAIL_BYTES - footerBytes;
     Check.intact(
@@ -106,7 +110,7 @@ record BundleIndex(
             && end.equals(ByteBuffer.wrap(ARROW_MAGIC)),
         "%s does not end as an Arrow file: cut off, or no bundle",
         path);
-    ByteBuffer trailer = read(file, footerAt - TRAILER_BYTES, TRAILER_BYTES);
+    ByteBuffer trailer = read(file, last, footerAt - TRAILER_BYTES, TRAILER_BYTES);
     int crc = trailer.getInt();
     long indexBytes = trailer.getInt();
     long indexAt = footerAt - TRAILER_BYTES - indexBytes;
@@ -117,8 +121,8 @@ record BundleIndex(
             && trailer.equals(ByteBuffer.wrap(MAGIC)),
         "%s has no index before its Arrow footer",
         path);
-    ByteBuffer index = read(file, indexAt, (int) indexBytes + TRAILER_BYTES);
-    ByteBuffer tail = read(file, footerAt, (int) footerBytes + ARROW_TAIL_BYTES);
+    ByteBuffer index = read(file, last, indexAt, (int) indexBytes + TRAILER_BYTES);
+    ByteBuffer tail = read(file, last, footerAt, (int) footerBytes + ARROW_TAIL_BYTES);
     Check.intact(
         tailCrc(index, (int) indexBytes, tail) == crc,
         "%s: the checksum of the index does not match",
@@ -220,7 +224,15 @@ record BundleIndex(
     return (int) crc.getValue();
   }
 
-  private static ByteBuffer read(RangeReader file, long position, int bytes) {
+  /** Bytes of the file, from its last ones if they are among these. */
+  private static ByteBuffer read(RangeReader file, ByteBuffer last, long position, int bytes) {
+    long inLast = position - (file.size() - last.capacity());
+    return inLast >= 0
+        ? last.slice((int) inLast, bytes).order(ByteOrder.LITTLE_ENDIAN)
+        : readFile(file, position, bytes);
+  }
+
+  private static ByteBuffer readFile(RangeReader file, long position, int bytes) {
     ByteBuffer buffer = ByteBuffer.allocate(bytes).order(ByteOrder.LITTLE_ENDIAN);
     file.readFully(position, buffer);
     return buffer.flip();

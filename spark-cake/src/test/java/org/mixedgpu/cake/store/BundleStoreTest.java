@@ -2,6 +2,7 @@ package org.mixedgpu.cake.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.nio.ByteOrder;
 import java.nio.channels.SeekableByteChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -14,6 +15,7 @@ import org.apache.arrow.vector.ipc.ArrowFileReader;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.mixedgpu.cake.key.KvLayout;
+import org.mixedgpu.cake.key.PrefixKey;
 import org.mixedgpu.io.HadoopFileStore;
 
 class BundleStoreTest {
@@ -44,6 +46,35 @@ class BundleStoreTest {
     }
     assertThat(files.contents).hasSize(2);
     assertThat(store.snapshot().size()).isEqualTo(2);
+  }
+
+  /** Its index is larger than what is read first. */
+  @Test
+  void aBundleOfManyChunksIsRead() {
+    int[] prompt = new int[2 * 1500];
+    for (int i = 0; i < prompt.length; i++) {
+      prompt[i] = i * i;
+    }
+    PrefixKey[] keys = PrefixKey.chain(TinyBundle.LAYOUT, prompt);
+    BundleStore store = store(1L << 30);
+    try (ChunkWriter writer = store.writer()) {
+      for (int i = keys.length - 1; i >= 0; i--) {
+        int at = i;
+        writer.append(
+            keys[i],
+            i == 0 ? PrefixKey.root(TinyBundle.LAYOUT) : keys[i - 1],
+            new int[] {prompt[2 * i], prompt[2 * i + 1]},
+            into -> into.putInt(at).putInt(-at).putInt(0).putInt(0));
+      }
+      writer.finish();
+    }
+    assertThat(files.contents).hasSize(1);
+    StoredChunk[] found =
+        store.snapshot().find(TinyBundle.LAYOUT, keys, keys.length, prompt);
+    assertThat(found).doesNotContainNull();
+    assertThat(found[0].offset()).isGreaterThan(found[1].offset());
+    Load load = store.load(found[1234], TinyBundle.buffer(store));
+    assertThat(load.payload().order(ByteOrder.LITTLE_ENDIAN).getInt()).isEqualTo(1234);
   }
 
   @Test
