@@ -69,8 +69,7 @@ class BundleStoreTest {
       writer.finish();
     }
     assertThat(files.contents).hasSize(1);
-    StoredChunk[] found =
-        store.snapshot().find(TinyBundle.LAYOUT, keys, keys.length, prompt);
+    StoredChunk[] found = store.snapshot().find(TinyBundle.LAYOUT, keys, keys.length, prompt);
     assertThat(found).doesNotContainNull();
     assertThat(found[0].offset()).isGreaterThan(found[1].offset());
     Load load = store.load(found[1234], TinyBundle.buffer(store));
