@@ -12,8 +12,13 @@ import org.mixedgpu.tensor.HostTensor;
  * are calls of the native BLAS with the heads' stride.
  */
 final class CpuAttention {
-  static final int QUERY_TILE = 64;
-  static final int KEY_TILE = 512;
+  /** Rows of one product: the library is a fifth faster with 128 than with 64. */
+  private static final int QUERY_TILE = 128;
+
+  private static final int KEY_TILE = 512;
+
+  /** Rows of a tile that share where their keys end: the rest of their products is wasted. */
+  private static final int STEP = 64;
 
   private final Workers workers;
 
@@ -107,37 +112,67 @@ final class CpuAttention {
         int start = Math.max(first, from);
         int count = Math.min(first + KEY_TILE, to) - start;
         boolean fresh = start == from;
-        OpenBlas.sgemm(
-            false,
-            true,
-            size,
-            count,
-            shape.headDim(),
-            shape.scale(),
-            query,
-            queryStride,
-            key + 4L * start * keyStride,
-            keyStride,
-            0f,
-            scores.address,
-            KEY_TILE);
+        scores(scores, start, count);
         softmax(scores, result, row, start, count, fresh);
-        OpenBlas.sgemm(
-            false,
-            false,
-            size,
-            shape.headDim(),
-            count,
-            1f,
-            scores.address,
-            KEY_TILE,
-            value + 4L * start * keyStride,
-            keyStride,
-            fresh ? 0f : 1f,
-            result.address,
-            shape.headDim());
+        weigh(result, scores, start, count, fresh);
       }
       finish(result, row);
+    }
+
+    /** scores = scale · q · kᵀ where visible, in a staircase of {@link #STEP} rows. */
+    private void scores(Scratch.OffHeap scores, int start, int count) {
+      int done = 0;
+      for (int first = 0; first < size && done < count; first += STEP) {
+        int end = visible(first, start, count);
+        if (end > done) {
+          OpenBlas.sgemm(
+              false,
+              true,
+              size - first,
+              end - done,
+              shape.headDim(),
+              shape.scale(),
+              query + 4L * first * queryStride,
+              queryStride,
+              key + 4L * (start + done) * keyStride,
+              keyStride,
+              0f,
+              scores.address + 4L * (first * KEY_TILE + done),
+              KEY_TILE);
+          done = end;
+        }
+      }
+    }
+
+    /** result (+)= scores · v where visible, in the same staircase. */
+    private void weigh(
+        Scratch.OffHeap result, Scratch.OffHeap scores, int start, int count, boolean fresh) {
+      int done = 0;
+      for (int first = 0; first < size && done < count; first += STEP) {
+        int end = visible(first, start, count);
+        if (end > done) {
+          OpenBlas.sgemm(
+              false,
+              false,
+              size - first,
+              shape.headDim(),
+              end - done,
+              1f,
+              scores.address + 4L * (first * KEY_TILE + done),
+              KEY_TILE,
+              value + 4L * (start + done) * keyStride,
+              keyStride,
+              fresh && done == 0 ? 0f : 1f,
+              result.address + 4L * first * shape.headDim(),
+              shape.headDim());
+          done = end;
+        }
+      }
+    }
+
+    /** How many keys of a tile the last query of a step sees: the next steps see them all. */
+    private int visible(int firstRow, int start, int count) {
+      return Math.min(count, position + Math.min(firstRow + STEP, size) - start);
     }
 
     private void softmax(
