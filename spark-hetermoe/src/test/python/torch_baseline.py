@@ -1,6 +1,7 @@
 """What PyTorch and Hugging Face transformers need on the CPU for the models of EngineBenchmark.
 
-Reads commands from standard input, one a line, and answers each with the seconds it took:
+Reads commands from standard input, one a line, and answers each with the wall and the
+processor seconds it took:
   open FAMILY JSON   makes a random model; JSON holds the arguments of its config
   prefill N          one forward pass of N tokens with a KV cache, logits of the last token only
   train B T          one step: forward, loss, backward, clipping, AdamW, on B sequences of T tokens
@@ -44,7 +45,7 @@ def train(batch, tokens):
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    float(loss)
+    float(loss.detach())
     return time.perf_counter() - start
 
 
@@ -52,6 +53,7 @@ for line in sys.stdin:
     words = line.split(" ", 2)
     command = words[0].strip()
     seconds = 0.0
+    processor = time.process_time()
     if command == "open":
         config = AutoConfig.for_model(words[1], **json.loads(words[2]))
         model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").float().eval()
@@ -65,4 +67,4 @@ for line in sys.stdin:
         model = None
         optimizer = None
         gc.collect()
-    print(seconds, flush=True)
+    print(seconds, time.process_time() - processor, flush=True)

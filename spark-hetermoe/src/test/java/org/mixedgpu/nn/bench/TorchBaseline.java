@@ -7,7 +7,7 @@ import java.io.UncheckedIOException;
 import java.io.Writer;
 import java.nio.charset.StandardCharsets;
 
-/** The process of torch_baseline.py: one command a line, one number back. */
+/** The process of torch_baseline.py: one command a line, wall and processor seconds back. */
 final class TorchBaseline implements AutoCloseable {
   private final Process process;
   private final Writer commands;
@@ -23,7 +23,7 @@ final class TorchBaseline implements AutoCloseable {
         new BufferedReader(new InputStreamReader(process.getInputStream(), StandardCharsets.UTF_8));
   }
 
-  double ask(String command) {
+  double[] ask(String command) {
     try {
       commands.write(command + "\n");
       commands.flush();
@@ -31,7 +31,8 @@ final class TorchBaseline implements AutoCloseable {
       if (answer == null) {
         throw new IllegalStateException("The Python process ended at: " + command);
       }
-      return Double.parseDouble(answer);
+      String[] numbers = answer.split(" ");
+      return new double[] {Double.parseDouble(numbers[0]), Double.parseDouble(numbers[1])};
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }
