@@ -2,8 +2,6 @@ package org.mixedgpu.nn;
 
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.base.Check;
-import org.mixedgpu.tensor.DType;
-import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
 /**
@@ -74,7 +72,7 @@ public final class AttentionSide {
 
   /** Activations of one micro-batch in this layer, to be used again in every step. */
   public Saved allocate(int batch, int sequence) {
-    return new Saved(this, batch, sequence);
+    return Allocation.of(backend, memory -> new Saved(memory, this, batch, sequence));
   }
 
   /**
@@ -158,6 +156,7 @@ public final class AttentionSide {
 
   /** Activations of one micro-batch in one layer. Owns its tensors. */
   public static final class Saved implements AutoCloseable {
+    private final Allocation memory;
     private final SelfAttention.Saved attention;
     private final Tensor residual;
     private final Tensor inverseRms;
@@ -173,19 +172,19 @@ public final class AttentionSide {
     /** Owned by the caller. */
     private Tensor slots;
 
-    private Saved(AttentionSide side, int batch, int sequence) {
-      TrainingBackend b = side.backend;
+    private Saved(Allocation memory, AttentionSide side, int batch, int sequence) {
       int rows = Math.multiplyExact(batch, sequence);
       int hidden = side.config.hidden();
-      attention = side.attention.allocate(b, batch, sequence);
-      residual = b.allocate(DType.F32, Shape.of(rows, hidden));
-      inverseRms = b.allocate(DType.F32, Shape.of(rows));
-      ffnInput = b.allocate(DType.F32, Shape.of(rows, hidden));
+      this.memory = memory;
+      attention = side.attention.allocate(memory, batch, sequence);
+      residual = memory.floats(rows, hidden);
+      inverseRms = memory.floats(rows);
+      ffnInput = memory.floats(rows, hidden);
       boolean moe = side.router != null;
-      network = moe ? null : new FeedForward.Saved(b, rows, side.dense.width());
-      routing = moe ? new Routing(b, rows, side.config.requireMoe()) : null;
-      dWeights = moe ? b.allocate(DType.F32, routing.weights().shape()) : null;
-      shared = side.shared == null ? null : side.shared.allocate(b, rows, hidden);
+      network = moe ? null : new FeedForward.Saved(memory, rows, side.dense.width());
+      routing = moe ? new Routing(memory, rows, side.config.requireMoe()) : null;
+      dWeights = moe ? memory.floats(rows, side.config.requireMoe().topK()) : null;
+      shared = side.shared == null ? null : side.shared.allocate(memory, rows, hidden);
     }
 
     /** [R,H] = x + attention. */
@@ -205,20 +204,7 @@ public final class AttentionSide {
 
     @Override
     public void close() {
-      attention.close();
-      residual.close();
-      inverseRms.close();
-      ffnInput.close();
-      if (network != null) {
-        network.close();
-      }
-      if (routing != null) {
-        routing.close();
-        dWeights.close();
-      }
-      if (shared != null) {
-        shared.close();
-      }
+      memory.close();
     }
   }
 }

@@ -44,6 +44,7 @@ public final class AuxLoss implements AutoCloseable {
   private final int[] moeRow;
 
   private final Routing[] routings;
+  private final Tensor tables;
   private final Tensor probSums;
   private final Tensor derivatives;
   private final ByteBuffer sumsOnHost;
@@ -68,8 +69,9 @@ public final class AuxLoss implements AutoCloseable {
     Check.input(kind != Kind.NONE, "No balancing loss was asked for");
     Check.input(layers > 0, "A model without MoE layers has no balancing loss");
     this.routings = new Routing[layers];
-    this.probSums = backend.allocate(DType.F32, Shape.of(layers, moe.experts()));
-    this.derivatives = backend.allocate(DType.F32, Shape.of(layers, moe.experts()));
+    this.tables = backend.allocate(DType.F32, Shape.of(2L * layers, moe.experts()));
+    this.probSums = tables.rows(0, layers);
+    this.derivatives = tables.rows(layers, layers);
     this.sumsOnHost = bytes((int) probSums.bytes());
     this.offsetsOnHost = bytes((moe.experts() + 1) * Integer.BYTES);
   }
@@ -211,7 +213,6 @@ public final class AuxLoss implements AutoCloseable {
 
   @Override
   public void close() {
-    probSums.close();
-    derivatives.close();
+    tables.close();
   }
 }

@@ -29,13 +29,13 @@ public final class DecoderModel implements AutoCloseable {
   private Tensor ids;
   private Routing routing;
 
-  private DecoderModel(Backend backend, ModelConfig config, Parameters p, int maxPositions) {
+  private DecoderModel(Backend backend, ModelConfig config, Parameters p, RopeTables rope) {
     this.backend = backend;
     this.config = config;
     this.embedding = p.tensor(ParameterNames.EMBEDDING);
     this.head = config.tied() ? embedding : p.tensor(ParameterNames.LM_HEAD);
     this.finalNorm = new Norm(p, ParameterNames.FINAL_NORM, config.rmsEps());
-    this.rope = new RopeTables(backend, config, maxPositions);
+    this.rope = rope;
     this.workspace = new Workspace(backend);
     this.layers = new Layer[config.layers()];
     for (int i = 0; i < layers.length; i++) {
@@ -63,7 +63,13 @@ public final class DecoderModel implements AutoCloseable {
   public static DecoderModel open(
       Backend backend, ModelConfig config, Parameters parameters, int maxPositions) {
     Check.input(maxPositions > 0, "Longest sequence %d is not positive", maxPositions);
-    return new DecoderModel(backend, config, parameters, maxPositions);
+    RopeTables rope = new RopeTables(backend, config, maxPositions);
+    try {
+      return new DecoderModel(backend, config, parameters, rope);
+    } catch (RuntimeException e) {
+      rope.close();
+      throw e;
+    }
   }
 
   public ModelConfig config() {
@@ -157,6 +163,7 @@ public final class DecoderModel implements AutoCloseable {
       if (ids != null) {
         backend.synchronize();
         ids.close();
+        ids = null;
       }
       ids = backend.allocate(DType.I32, Shape.of(count));
     }
@@ -182,8 +189,9 @@ public final class DecoderModel implements AutoCloseable {
       if (routing != null) {
         backend.synchronize();
         routing.close();
+        routing = null;
       }
-      routing = new Routing(backend, rows, config.requireMoe());
+      routing = Routing.allocate(backend, rows, config.requireMoe());
     }
     return routing.first(rows);
   }

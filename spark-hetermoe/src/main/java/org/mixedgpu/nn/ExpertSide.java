@@ -3,8 +3,6 @@ package org.mixedgpu.nn;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.backend.Transpose;
 import org.mixedgpu.base.Check;
-import org.mixedgpu.tensor.DType;
-import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
 /**
@@ -49,7 +47,7 @@ public final class ExpertSide {
 
   /** Activations of one micro-batch of at most so many rows, to be used again in every step. */
   public Saved allocate(int maxRows) {
-    return new Saved(backend, maxRows, width);
+    return Allocation.of(backend, memory -> new Saved(memory, maxRows, width));
   }
 
   /**
@@ -99,6 +97,7 @@ public final class ExpertSide {
 
   /** Activations of one micro-batch. Owns its tensors. */
   public static final class Saved implements AutoCloseable {
+    private final Allocation memory;
     private final Tensor gate;
     private final Tensor up;
     private final Tensor product;
@@ -106,18 +105,16 @@ public final class ExpertSide {
     /** Owned by the caller. */
     private Tensor inSlots;
 
-    private Saved(TrainingBackend b, int rows, int width) {
-      Shape shape = Shape.of(rows, width);
-      gate = b.allocate(DType.F32, shape);
-      up = b.allocate(DType.F32, shape);
-      product = b.allocate(DType.F32, shape);
+    private Saved(Allocation memory, int rows, int width) {
+      this.memory = memory;
+      gate = memory.floats(rows, width);
+      up = memory.floats(rows, width);
+      product = memory.floats(rows, width);
     }
 
     @Override
     public void close() {
-      gate.close();
-      up.close();
-      product.close();
+      memory.close();
     }
   }
 }

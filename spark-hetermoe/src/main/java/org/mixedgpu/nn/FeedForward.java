@@ -2,8 +2,6 @@ package org.mixedgpu.nn;
 
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.backend.TrainingBackend;
-import org.mixedgpu.tensor.DType;
-import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
 /** The gated feed-forward network down(silu(gate x) · up x) of a dense layer or a shared expert. */
@@ -65,23 +63,15 @@ final class FeedForward {
   }
 
   /** Activations for the backward pass. */
-  static final class Saved implements AutoCloseable {
+  static final class Saved {
     private final Tensor gate;
     private final Tensor up;
     private final Tensor product;
 
-    Saved(Backend b, long rows, int width) {
-      Shape shape = Shape.of(rows, width);
-      gate = b.allocate(DType.F32, shape);
-      up = b.allocate(DType.F32, shape);
-      product = b.allocate(DType.F32, shape);
-    }
-
-    @Override
-    public void close() {
-      gate.close();
-      up.close();
-      product.close();
+    Saved(Allocation memory, long rows, int width) {
+      gate = memory.floats(rows, width);
+      up = memory.floats(rows, width);
+      product = memory.floats(rows, width);
     }
   }
 }

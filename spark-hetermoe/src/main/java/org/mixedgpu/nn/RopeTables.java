@@ -12,6 +12,7 @@ import org.mixedgpu.tensor.Tensor;
  * computes them: frequencies and angles in F32. Owns its tensors.
  */
 public final class RopeTables implements AutoCloseable {
+  private final Tensor tables;
   private final Tensor cos;
   private final Tensor sin;
 
@@ -29,8 +30,9 @@ public final class RopeTables implements AutoCloseable {
         sinBytes.putFloat((float) StrictMath.sin(angle) * scaling);
       }
     }
-    cos = backend.allocate(DType.F32, Shape.of(positions, half));
-    sin = backend.allocate(DType.F32, Shape.of(positions, half));
+    tables = backend.allocate(DType.F32, Shape.of(2L * positions, half));
+    cos = tables.rows(0, positions);
+    sin = tables.rows(positions, positions);
     backend.write(cos, cosBytes.flip());
     backend.write(sin, sinBytes.flip());
   }
@@ -56,7 +58,6 @@ public final class RopeTables implements AutoCloseable {
 
   @Override
   public void close() {
-    cos.close();
-    sin.close();
+    tables.close();
   }
 }

@@ -1,8 +1,6 @@
 package org.mixedgpu.nn;
 
 import org.mixedgpu.backend.Backend;
-import org.mixedgpu.tensor.DType;
-import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
 /**
@@ -10,6 +8,9 @@ import org.mixedgpu.tensor.Tensor;
  * laid out by expert. Owns its tensors.
  */
 public final class Routing implements AutoCloseable {
+  /** Null where another routing owns the memory. */
+  private final Allocation memory;
+
   private final Tensor logits;
   private final Tensor probs;
   private final Tensor weights;
@@ -18,19 +19,26 @@ public final class Routing implements AutoCloseable {
   private final Tensor rowOf;
   private final Tensor offsets;
 
-  Routing(Backend backend, int rows, MoeConfig moe) {
-    int experts = moe.experts();
+  Routing(Allocation memory, int rows, MoeConfig moe) {
+    int all = moe.experts();
     int k = moe.topK();
-    this.logits = backend.allocate(DType.F32, Shape.of(rows, experts));
-    this.probs = backend.allocate(DType.F32, Shape.of(rows, experts));
-    this.weights = backend.allocate(DType.F32, Shape.of(rows, k));
-    this.experts = backend.allocate(DType.I32, Shape.of(rows, k));
-    this.slotOf = backend.allocate(DType.I32, Shape.of(rows, k));
-    this.rowOf = backend.allocate(DType.I32, Shape.of((long) rows * k));
-    this.offsets = backend.allocate(DType.I32, Shape.of(experts + 1));
+    this.memory = memory;
+    this.logits = memory.floats(rows, all);
+    this.probs = memory.floats(rows, all);
+    this.weights = memory.floats(rows, k);
+    this.experts = memory.ints(rows, k);
+    this.slotOf = memory.ints(rows, k);
+    this.rowOf = memory.ints((long) rows * k);
+    this.offsets = memory.ints(all + 1);
+  }
+
+  /** The caller closes it. */
+  static Routing allocate(Backend backend, int rows, MoeConfig moe) {
+    return Allocation.of(backend, memory -> new Routing(memory, rows, moe));
   }
 
   private Routing(Routing of, int rows) {
+    this.memory = null;
     this.logits = of.logits.rows(0, rows);
     this.probs = of.probs.rows(0, rows);
     this.weights = of.weights.rows(0, rows);
@@ -86,8 +94,8 @@ public final class Routing implements AutoCloseable {
 
   @Override
   public void close() {
-    for (Tensor t : new Tensor[] {logits, probs, weights, experts, slotOf, rowOf, offsets}) {
-      t.close();
+    if (memory != null) {
+      memory.close();
     }
   }
 }

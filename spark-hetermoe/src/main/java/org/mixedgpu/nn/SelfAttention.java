@@ -3,8 +3,6 @@ package org.mixedgpu.nn;
 import org.mixedgpu.backend.AttentionShape;
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.backend.TrainingBackend;
-import org.mixedgpu.tensor.DType;
-import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
 /** The first half of a decoder layer: norm, projections, QK-norm, RoPE, attention, output. */
@@ -145,12 +143,12 @@ final class SelfAttention {
     b.rope(x, config.headDim(), rope.cos(), rope.sin(), first, sequence, inverse);
   }
 
-  Saved allocate(Backend b, int batch, int sequence) {
-    return new Saved(b, this, batch, sequence);
+  Saved allocate(Allocation memory, int batch, int sequence) {
+    return new Saved(memory, this, batch, sequence);
   }
 
   /** Activations for the backward pass. */
-  static final class Saved implements AutoCloseable {
+  static final class Saved {
     private final int sequence;
     private final AttentionShape shape;
     private final Tensor normed;
@@ -165,42 +163,25 @@ final class SelfAttention {
     private final Tensor mixed;
     private final Tensor logSumExp;
 
-    private Saved(Backend b, SelfAttention attention, int batch, int sequence) {
+    private Saved(Allocation memory, SelfAttention attention, int batch, int sequence) {
       ModelConfig c = attention.config;
+      Norm queryNorm = attention.queryNorm;
       long rows = (long) batch * sequence;
-      Shape queries = Shape.of(rows, c.queryWidth());
-      Shape keys = Shape.of(rows, c.kvWidth());
-      boolean headNorms = attention.queryNorm != null;
+      boolean normed = queryNorm != null;
       this.sequence = sequence;
       this.shape = attention.shape(batch);
-      this.normed = b.allocate(DType.F32, Shape.of(rows, c.hidden()));
-      this.inverseRms = b.allocate(DType.F32, Shape.of(rows));
-      this.rawQ = headNorms ? b.allocate(DType.F32, queries) : null;
-      this.rawK = headNorms ? b.allocate(DType.F32, keys) : null;
-      this.queryInverseRms =
-          headNorms ? groups(b, attention.queryNorm, rows, c.queryWidth()) : null;
-      this.keyInverseRms = headNorms ? groups(b, attention.keyNorm, rows, c.kvWidth()) : null;
-      this.q = b.allocate(DType.F32, queries);
-      this.k = b.allocate(DType.F32, keys);
-      this.v = b.allocate(DType.F32, keys);
-      this.mixed = b.allocate(DType.F32, queries);
-      this.logSumExp = b.allocate(DType.F32, Shape.of(rows, c.heads()));
-    }
-
-    private static Tensor groups(Backend b, Norm norm, long rows, int width) {
-      return b.allocate(DType.F32, Shape.of(norm.groups(rows, width)));
-    }
-
-    @Override
-    public void close() {
-      for (Tensor t : new Tensor[] {rawQ, rawK, queryInverseRms, keyInverseRms}) {
-        if (t != null) {
-          t.close();
-        }
-      }
-      for (Tensor t : new Tensor[] {normed, inverseRms, q, k, v, mixed, logSumExp}) {
-        t.close();
-      }
+      this.normed = memory.floats(rows, c.hidden());
+      this.inverseRms = memory.floats(rows);
+      this.rawQ = normed ? memory.floats(rows, c.queryWidth()) : null;
+      this.rawK = normed ? memory.floats(rows, c.kvWidth()) : null;
+      this.queryInverseRms = normed ? memory.floats(queryNorm.groups(rows, c.queryWidth())) : null;
+      this.keyInverseRms =
+          normed ? memory.floats(attention.keyNorm.groups(rows, c.kvWidth())) : null;
+      this.q = memory.floats(rows, c.queryWidth());
+      this.k = memory.floats(rows, c.kvWidth());
+      this.v = memory.floats(rows, c.kvWidth());
+      this.mixed = memory.floats(rows, c.queryWidth());
+      this.logSumExp = memory.floats(rows, c.heads());
     }
   }
 }

@@ -2,7 +2,6 @@ package org.mixedgpu.nn;
 
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.backend.TrainingBackend;
-import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
@@ -51,27 +50,20 @@ final class SharedExpert {
     return column.view(Shape.of(column.shape().rows()));
   }
 
-  Saved allocate(Backend b, long rows, int hidden) {
-    return new Saved(b, rows, hidden, network.width());
+  Saved allocate(Allocation memory, long rows, int hidden) {
+    return new Saved(memory, rows, hidden, network.width());
   }
 
   /** Activations for the backward pass. */
-  static final class Saved implements AutoCloseable {
+  static final class Saved {
     private final Tensor gate;
     private final Tensor result;
     private final FeedForward.Saved network;
 
-    private Saved(Backend b, long rows, int hidden, int width) {
-      gate = b.allocate(DType.F32, Shape.of(rows, 1));
-      result = b.allocate(DType.F32, Shape.of(rows, hidden));
-      network = new FeedForward.Saved(b, rows, width);
-    }
-
-    @Override
-    public void close() {
-      gate.close();
-      result.close();
-      network.close();
+    private Saved(Allocation memory, long rows, int hidden, int width) {
+      gate = memory.floats(rows, 1);
+      result = memory.floats(rows, hidden);
+      network = new FeedForward.Saved(memory, rows, width);
     }
   }
 }

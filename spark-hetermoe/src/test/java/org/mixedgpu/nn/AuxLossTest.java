@@ -20,7 +20,7 @@ class AuxLossTest {
     ModelConfig config = TinyModels.of(ModelFamily.MIXTRAL).withLossCoefficients(aux, z);
     MoeConfig moe = config.requireMoe();
     try (TrainingBackend b = Backends.cpu(CpuOptions.allCores());
-        Routing routing = new Routing(b, ROWS, moe);
+        Routing routing = Routing.allocate(b, ROWS, moe);
         AuxLoss loss = new AuxLoss(b, config, kind, 0.5f)) {
       Floats.write(b, routing.logits(), logits);
       b.routerTopK(routing.probs(), routing.weights(), routing.experts(), routing.logits(), true);

@@ -1,7 +1,5 @@
 package org.mixedgpu.hetermoe.train;
 
-import java.util.ArrayList;
-import java.util.List;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.nn.AttentionSide;
 import org.mixedgpu.nn.AuxLoss;
@@ -42,9 +40,15 @@ final class LayerStack implements AutoCloseable {
   private final Tensor[] x;
 
   private final Tensor dX;
-  private final List<AutoCloseable> owned = new ArrayList<>();
+  private final Resources resources;
 
-  LayerStack(TrainingBackend backend, Parameters parameters, int batch, int sequence) {
+  private LayerStack(
+      Resources resources,
+      TrainingBackend backend,
+      Parameters parameters,
+      int batch,
+      int sequence) {
+    this.resources = resources;
     config = parameters.config();
     workspace = own(new Workspace(backend));
     rope = own(new RopeTables(backend, config, sequence));
@@ -59,6 +63,18 @@ final class LayerStack implements AutoCloseable {
     }
     x[layers.length] = rows(backend, rows);
     dX = rows(backend, rows);
+  }
+
+  /** All memory, or none where it does not suffice. */
+  static LayerStack allocate(
+      TrainingBackend backend, Parameters parameters, int batch, int sequence) {
+    Resources resources = new Resources();
+    try {
+      return new LayerStack(resources, backend, parameters, batch, sequence);
+    } catch (RuntimeException e) {
+      resources.close();
+      throw e;
+    }
   }
 
   private Layer layer(
@@ -84,8 +100,7 @@ final class LayerStack implements AutoCloseable {
   }
 
   private <T extends AutoCloseable> T own(T resource) {
-    owned.add(resource);
-    return resource;
+    return resources.own(resource);
   }
 
   /**
@@ -137,14 +152,6 @@ final class LayerStack implements AutoCloseable {
 
   @Override
   public void close() {
-    for (AutoCloseable resource : owned) {
-      try {
-        resource.close();
-      } catch (RuntimeException e) {
-        throw e;
-      } catch (Exception e) {
-        throw new IllegalStateException(e);
-      }
-    }
+    resources.close();
   }
 }

@@ -22,7 +22,17 @@ public final class Optimizer implements AutoCloseable {
     this.config = config;
     this.parameters = parameters;
     this.firstMoments = Parameters.like(parameters);
-    this.secondMoments = Parameters.like(parameters);
+    this.secondMoments = second(firstMoments);
+  }
+
+  /** Frees the first moments where there is no memory for the second. */
+  private static Parameters second(Parameters first) {
+    try {
+      return Parameters.like(first);
+    } catch (RuntimeException e) {
+      first.close();
+      throw e;
+    }
   }
 
   public OptimizerConfig config() {

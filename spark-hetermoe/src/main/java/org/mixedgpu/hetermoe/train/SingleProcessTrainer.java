@@ -31,6 +31,7 @@ public final class SingleProcessTrainer implements AutoCloseable {
   private final TrainingBackend backend;
   private final TrainerConfig config;
   private final int vocab;
+  private final Resources resources = new Resources();
   private final LayerStack stack;
   private final Parameters grads;
   private final Optimizer optimizer;
@@ -44,6 +45,7 @@ public final class SingleProcessTrainer implements AutoCloseable {
   private final Tensor rowLoss;
   private final ByteBuffer host;
 
+  /** Allocates everything that training needs, or fails and leaves nothing open. */
   public SingleProcessTrainer(
       TrainingBackend backend, Parameters parameters, TrainerConfig config) {
     this.backend = backend;
@@ -51,18 +53,27 @@ public final class SingleProcessTrainer implements AutoCloseable {
     this.vocab = parameters.config().vocab();
     int sequences = config.batch() / config.slices();
     int rows = Math.multiplyExact(sequences, config.sequence());
-    this.stack = new LayerStack(backend, parameters, sequences, config.sequence());
-    this.grads = Parameters.like(parameters);
-    this.optimizer = new Optimizer(backend, parameters, config.optimizer());
-    this.norm = new GradientNorm(backend, grads);
-    this.aux =
-        parameters.config().moe().isEmpty() || config.auxKind() == AuxLoss.Kind.NONE
-            ? null
-            : new AuxLoss(backend, parameters.config(), config.auxKind(), 1f / config.slices());
-    this.ids = backend.allocate(DType.I32, Shape.of(rows));
-    this.targets = backend.allocate(DType.I32, Shape.of(rows));
-    this.rowLoss = backend.allocate(DType.F32, Shape.of(rows));
+    boolean balanced =
+        parameters.config().moe().isPresent() && config.auxKind() != AuxLoss.Kind.NONE;
     this.host = ByteBuffer.allocateDirect(rows * Float.BYTES).order(ByteOrder.LITTLE_ENDIAN);
+    try {
+      this.stack =
+          resources.own(LayerStack.allocate(backend, parameters, sequences, config.sequence()));
+      this.grads = resources.own(Parameters.like(parameters));
+      this.optimizer = resources.own(new Optimizer(backend, parameters, config.optimizer()));
+      this.norm = resources.own(new GradientNorm(backend, grads));
+      this.aux = balanced ? resources.own(aux(parameters)) : null;
+      this.ids = resources.own(backend.allocate(DType.I32, Shape.of(rows)));
+      this.targets = resources.own(backend.allocate(DType.I32, Shape.of(rows)));
+      this.rowLoss = resources.own(backend.allocate(DType.F32, Shape.of(rows)));
+    } catch (RuntimeException e) {
+      resources.close();
+      throw e;
+    }
+  }
+
+  private AuxLoss aux(Parameters parameters) {
+    return new AuxLoss(backend, parameters.config(), config.auxKind(), 1f / config.slices());
   }
 
   public Optimizer optimizer() {
@@ -200,15 +211,6 @@ public final class SingleProcessTrainer implements AutoCloseable {
 
   @Override
   public void close() {
-    stack.close();
-    grads.close();
-    optimizer.close();
-    norm.close();
-    if (aux != null) {
-      aux.close();
-    }
-    ids.close();
-    targets.close();
-    rowLoss.close();
+    resources.close();
   }
 }

@@ -63,7 +63,7 @@ class GradientsTest {
     Loss(ModelConfig config, AuxLoss.Kind kind, long seed) {
       parameters = TinyModels.parameters(backend, config, seed);
       grads = Parameters.like(parameters);
-      stack = new LayerStack(backend, parameters, BATCH, SEQUENCE);
+      stack = LayerStack.allocate(backend, parameters, BATCH, SEQUENCE);
       aux = config.moe().isPresent() ? new AuxLoss(backend, config, kind, 1) : null;
       ids = Floats.ints(backend, TinyModels.tokens(ROWS, config.vocab(), 1));
       int[] next = TinyModels.tokens(ROWS, config.vocab(), 2);

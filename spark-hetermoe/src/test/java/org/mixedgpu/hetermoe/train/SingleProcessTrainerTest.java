@@ -13,6 +13,8 @@ import org.junit.jupiter.api.Test;
 import org.mixedgpu.backend.Backends;
 import org.mixedgpu.backend.CpuOptions;
 import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.nn.AuxLoss;
 import org.mixedgpu.nn.Floats;
 import org.mixedgpu.nn.ModelConfig;
@@ -75,9 +77,13 @@ class SingleProcessTrainerTest {
   }
 
   private SingleProcessTrainer trainer(Parameters p, int slices) {
+    return trainer(b, p, slices);
+  }
+
+  private static SingleProcessTrainer trainer(TrainingBackend backend, Parameters p, int slices) {
     OptimizerConfig adamW = OptimizerConfig.standard(LearningRate.constant(1e-2));
     return new SingleProcessTrainer(
-        b, p, new TrainerConfig(BATCH, SEQUENCE, slices, adamW, AuxLoss.Kind.HUGGING_FACE));
+        backend, p, new TrainerConfig(BATCH, SEQUENCE, slices, adamW, AuxLoss.Kind.HUGGING_FACE));
   }
 
   private static int[][] batch(ModelConfig config, int seed) {
@@ -133,6 +139,29 @@ class SingleProcessTrainerTest {
       assertThat(b.memoryUse().tensors()).isEqualTo((int) tensors);
       assertThat(b.memoryUse().peakBytes()).isEqualTo(peak);
     }
+  }
+
+  /** Backends refuse to close while tensors are open, so closing is the check. */
+  @Test
+  void whereverMemoryEndsNothingIsLeftOpen() {
+    ModelConfig config = TinyModels.of(ModelFamily.QWEN2_MOE);
+    long needed;
+    try (TrainingBackend ample = Backends.cpu(new CpuOptions(1, Long.MAX_VALUE));
+        Parameters p = TinyModels.parameters(ample, config, 3);
+        SingleProcessTrainer trainer = trainer(ample, p, 2)) {
+      needed = ample.memoryUse().bytes();
+    }
+    int refused = 0;
+    for (long limit = needed / 3; limit < needed; limit += needed / 97) {
+      try (TrainingBackend scarce = Backends.cpu(new CpuOptions(1, limit));
+          Parameters p = TinyModels.parameters(scarce, config, 3)) {
+        assertThatThrownBy(() -> trainer(scarce, p, 2))
+            .isInstanceOfSatisfying(
+                MixedGpuException.class, e -> assertThat(e.fault()).isEqualTo(Fault.EXHAUSTED));
+        refused++;
+      }
+    }
+    assertThat(refused).isGreaterThan(50);
   }
 
   @Test
