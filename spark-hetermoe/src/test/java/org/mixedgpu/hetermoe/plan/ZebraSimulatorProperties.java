@@ -135,6 +135,35 @@ class ZebraSimulatorProperties {
     assertThat(halves).isEqualTo(timeline);
   }
 
+  /** Spans of whole steps, computed by an independent list scheduler in another language. */
+  @Example
+  void wholeStepsTakeWhatAnotherSimulatorSays() {
+    long[] even = {748, 778, 1008, 1328};
+    long[] expertBound = {216, 236, 304, 392};
+    for (int microBatches = 1; microBatches <= 4; microBatches++) {
+      assertThat(span(8, microBatches, iteration(10, 3, 10, 3, 3, 3)))
+          .isEqualTo(even[microBatches - 1]);
+      assertThat(span(3, microBatches, iteration(8, 4, 10, 2, 6, 2)))
+          .isEqualTo(expertBound[microBatches - 1]);
+    }
+  }
+
+  /** Computing takes a multiple of its time backward, traffic the same. */
+  private static TaskTimes iteration(
+      long a, long d, long e, long c, long head, long backwardFactor) {
+    return (rank, task) -> {
+      long factor = task.direction() == Direction.BACKWARD ? backwardFactor : 1;
+      return switch (task.kind()) {
+        case ATTENTION -> factor * a;
+        case EXPERT -> factor * e;
+        case HEAD -> factor * head;
+        case DISPATCH -> d;
+        case COMBINE -> c;
+        case UPDATE -> 0;
+      };
+    };
+  }
+
   @Example
   void slicesOfAStepCoverTheBatchOnce() {
     TrainingPlan plan = TrainingPlan.even(new int[] {4}, 3, 2, 2, 10, 8);
