@@ -134,9 +134,10 @@ def train(model, config, ids, aux):
             module.attention_dropout = 0.0
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings["lr"], betas=tuple(settings["betas"]), eps=settings["eps"],
                                   weight_decay=settings["weight_decay"])
-    losses, aux_losses, totals, first = [], [], [], {}
+    losses, aux_losses, totals, first, closest = [], [], [], {}, float("inf")
+    moe = hasattr(config, "num_experts_per_tok")
     for step in range(ids.shape[0]):
-        extra = dict(output_router_logits=True) if aux else {}
+        extra = dict(output_router_logits=True) if moe else {}
         out = model(ids[step], use_cache=False, **extra)
         logits = out.logits
         loss = torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, config.vocab_size), ids[step][:, 1:].reshape(-1))
@@ -144,6 +145,10 @@ def train(model, config, ids, aux):
         if aux:
             own = aux * balancing_loss(out.router_logits, out.router_logits[0].shape[-1], config.num_experts_per_tok)
             assert abs(own.item() - balance.item()) < 1e-6, (own, balance)
+        for router in out.router_logits if moe else ():
+            ranked = torch.sort(router, dim=-1, descending=True).values
+            top = config.num_experts_per_tok
+            closest = min(closest, (ranked[:, top - 1] - ranked[:, top]).min().item())
         optimizer.zero_grad()
         (loss + balance).backward()
         if step == 0:
@@ -152,6 +157,9 @@ def train(model, config, ids, aux):
         optimizer.step()
         losses.append(loss.item())
         aux_losses.append(balance.item())
+    if moe:
+        # A gap near 1e-6 can tip on another processor, and from there two correct runs are different runs.
+        print("closest choice of a router: logits %.1e apart" % closest)
     settings.update(losses=losses, aux_losses=aux_losses, total_grad_norm_before_clip=totals, grad_norms_step0=first)
     return settings
 

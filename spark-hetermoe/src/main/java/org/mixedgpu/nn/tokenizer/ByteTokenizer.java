@@ -62,6 +62,11 @@ public final class ByteTokenizer implements Tokenizer {
   }
 
   @Override
+  public String continuation(int id) {
+    return decode(id);
+  }
+
+  @Override
   public int vocab() {
     return VOCAB;
   }

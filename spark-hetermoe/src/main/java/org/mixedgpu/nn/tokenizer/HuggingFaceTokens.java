@@ -34,6 +34,11 @@ final class HuggingFaceTokens implements Tokenizer {
   private final int bosId;
   private final int eosId;
 
+  /** Some ordinary token, and its text. */
+  private final int before;
+
+  private final String textBefore;
+
   private HuggingFaceTokens(
       HuggingFaceTokenizer tokenizer, Map<String, String> texts, int vocab, int bosId, int eosId) {
     this.tokenizer = tokenizer;
@@ -41,6 +46,9 @@ final class HuggingFaceTokens implements Tokenizer {
     this.vocab = vocab;
     this.bosId = bosId;
     this.eosId = eosId;
+    int[] ids = encodePlain("a");
+    this.before = ids.length == 0 ? 0 : ids[ids.length - 1];
+    this.textBefore = decode(before);
   }
 
   /**
@@ -121,6 +129,13 @@ final class HuggingFaceTokens implements Tokenizer {
       wide[i] = ids[i];
     }
     return tokenizer.decode(wide, true /* skip special tokens */);
+  }
+
+  @Override
+  public String continuation(int id) {
+    String both = decode(before, id);
+    // A token that completes a character of the one before would change that one's text.
+    return both.startsWith(textBefore) ? both.substring(textBefore.length()) : decode(id);
   }
 
   @Override

@@ -19,6 +19,12 @@ public interface Tokenizer extends AutoCloseable {
   /** The text of ids, without special tokens; ids that end inside a character give U+FFFD. */
   String decode(int... ids);
 
+  /**
+   * The text that one more token adds to a text. Unlike {@link #decode} it keeps the space that
+   * some tokenizers put before a word and drop at the start of a text. Empty for special tokens.
+   */
+  String continuation(int id);
+
   /** Ids are below this number. */
   int vocab();
 
