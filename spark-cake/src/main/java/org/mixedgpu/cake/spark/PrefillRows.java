@@ -105,7 +105,7 @@ final class PrefillRows {
 
   /** Null for ids that a model's padded vocabulary has and its tokenizer has not. */
   private String text(int id) {
-    return tokenizer == null || id >= tokenizer.vocab() ? null : tokenizer.decode(id);
+    return tokenizer == null || id >= tokenizer.vocab() ? null : tokenizer.continuation(id);
   }
 
   private static Object embedding(float[] hidden) {
