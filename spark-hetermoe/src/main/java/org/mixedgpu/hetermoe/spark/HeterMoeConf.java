@@ -70,7 +70,7 @@ public final class HeterMoeConf {
 
   public static final ConfEntry<String> EXCHANGE_PORTS =
       new ConfEntry<>(
-          PREFIX + "exchange.ports",
+          PREFIX + "exchangePorts",
           "",
           "",
           "Range of ports on which members listen for each other, where a firewall asks for one;"
@@ -78,6 +78,20 @@ public final class HeterMoeConf {
           String::strip,
           range -> range.isEmpty() || range.matches("\\d{1,5}-\\d{1,5}"),
           "a range such as 40000-40099, or nothing");
+
+  public static final ConfEntry<String> GPU_VENDOR =
+      ConfEntry.text(
+          PREFIX + "gpuVendor",
+          "",
+          "Kubernetes only: domain under which the nodes advertise gpu-<generation>, such as"
+              + " example.com for example.com/gpu-hopper.");
+
+  public static final ConfEntry<String> GPU_DISCOVERY_SCRIPT =
+      ConfEntry.text(
+          PREFIX + "gpuDiscoveryScript",
+          "",
+          "YARN and Kubernetes: path of a script that prints an executor's GPUs, where"
+              + " spark.resources.discoveryPlugin does not name our plugin.");
 
   public static final ConfSection ALL =
       new ConfSection(
@@ -89,7 +103,9 @@ public final class HeterMoeConf {
               EXCHANGE_TIMEOUT,
               GPU_CATALOGUE,
               EMULATED_GPUS,
-              EXCHANGE_PORTS));
+              EXCHANGE_PORTS,
+              GPU_VENDOR,
+              GPU_DISCOVERY_SCRIPT));
 
   private HeterMoeConf() {}
 

@@ -79,7 +79,7 @@ final class Transport implements AutoCloseable {
     throw new MixedGpuException(
         Fault.EXHAUSTED,
         String.format(
-            "Cannot listen on %s, ports %d to %d: %s; widen spark.hetermoe.exchange.ports",
+            "Cannot listen on %s, ports %d to %d: %s; widen spark.hetermoe.exchangePorts",
             host, options.firstPort(), options.lastPort(), last == null ? "" : last.getMessage()),
         last);
   }

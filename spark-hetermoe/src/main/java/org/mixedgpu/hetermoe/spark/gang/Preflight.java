@@ -3,8 +3,11 @@ package org.mixedgpu.hetermoe.spark.gang;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import org.mixedgpu.base.ConfEntry;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
+import org.mixedgpu.hetermoe.spark.HeterMoeConf;
+import org.mixedgpu.hetermoe.spark.device.GpuDiscovery;
 
 /**
  * Decides, before any job, how a gang can run under these settings: a pure function. What can't
@@ -12,6 +15,7 @@ import org.mixedgpu.base.MixedGpuException;
  */
 public final class Preflight {
   private static final String DYNAMIC = "spark.dynamicAllocation.enabled";
+  private static final String DISCOVERY = GpuDiscovery.class.getName();
 
   private final Map<String, String> conf;
   private final GangSpec spec;
@@ -132,22 +136,36 @@ public final class Preflight {
         Integer.MAX_VALUE,
         n -> n >= cores,
         "is less than the gang's " + cores + " cores: set it to " + cores + " or more");
-    if (kubernetes) {
-      vendor(spec.attention());
-      vendor(spec.expert());
+    for (MemberSpec role : List.of(spec.attention(), spec.expert())) {
+      String key = "spark.executor.resource." + role.resource() + ".amount";
+      if (integer(key, 0) > 0) {
+        problems.add(
+            key
+                + " makes executors without a role hold the GPUs that members need: unset it, each"
+                + " role asks for its own");
+      }
+    }
+    if (kubernetes && set(HeterMoeConf.GPU_VENDOR).isEmpty()) {
+      problems.add(
+          "Kubernetes names a resource <vendor>/"
+              + spec.attention().resource()
+              + ": set "
+              + HeterMoeConf.GPU_VENDOR.key()
+              + " to the domain under which your nodes advertise it");
+    }
+    if (!standalone
+        && !conf.getOrDefault("spark.resources.discoveryPlugin", "").contains(DISCOVERY)
+        && set(HeterMoeConf.GPU_DISCOVERY_SCRIPT).isEmpty()) {
+      problems.add(
+          "executors find their GPUs themselves here: set spark.resources.discoveryPlugin="
+              + DISCOVERY
+              + ", or "
+              + HeterMoeConf.GPU_DISCOVERY_SCRIPT.key());
     }
   }
 
-  private void vendor(MemberSpec role) {
-    String key = "spark.executor.resource." + role.resource() + ".vendor";
-    if (!conf.containsKey(key)) {
-      problems.add(
-          "Kubernetes names a resource <vendor>/"
-              + role.resource()
-              + ": set "
-              + key
-              + " to the domain under which your nodes advertise it");
-    }
+  private String set(ConfEntry<String> entry) {
+    return conf.getOrDefault(entry.key(), "").strip();
   }
 
   private void barrier(boolean standalone) {

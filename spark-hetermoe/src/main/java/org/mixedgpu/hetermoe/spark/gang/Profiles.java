@@ -9,6 +9,7 @@ import org.apache.spark.resource.ExecutorResourceRequests;
 import org.apache.spark.resource.ResourceProfile;
 import org.apache.spark.resource.ResourceProfileBuilder;
 import org.apache.spark.resource.TaskResourceRequests;
+import org.mixedgpu.hetermoe.spark.HeterMoeConf;
 
 /**
  * The ResourceProfile of each kind of member, built once per SparkContext: two equal builds would
@@ -32,17 +33,17 @@ final class Profiles {
   }
 
   private static ResourceProfile build(Kind kind, SparkConf conf) {
-    String key = "spark.executor.resource." + kind.resource() + ".";
     ExecutorResourceRequests executor =
         new ExecutorResourceRequests()
             .cores(kind.cores())
             .memory(kind.memoryMib() + "m")
-            // A profile does not inherit these from the settings of the default profile.
+            // Settings of our own: spark.executor.resource.* is for the default profile, whose
+            // executors must not hold GPUs.
             .resource(
                 kind.resource(),
                 1,
-                conf.get(key + "discoveryScript", ""),
-                conf.get(key + "vendor", ""));
+                conf.get(HeterMoeConf.GPU_DISCOVERY_SCRIPT.key(), ""),
+                conf.get(HeterMoeConf.GPU_VENDOR.key(), ""));
     if (kind.overheadMib() > 0) {
       executor.memoryOverhead(kind.overheadMib() + "m");
     }

@@ -113,12 +113,12 @@ class SparkNetworkExchangeTest extends ExchangeContract {
       int port = taken.getLocalPort();
       TransportOptions options =
           TransportOptions.of(
-              new SparkConf(false).set("spark.hetermoe.exchange.ports", port + "-" + port), LIMITS);
+              new SparkConf(false).set("spark.hetermoe.exchangePorts", port + "-" + port), LIMITS);
       assertThatThrownBy(() -> new SparkNetworkExchange("127.0.0.1", SECRET, options).close())
           .hasMessageContaining("ports " + port + " to " + port)
-          .hasMessageContaining("widen spark.hetermoe.exchange.ports");
+          .hasMessageContaining("widen spark.hetermoe.exchangePorts");
     }
-    SparkConf wrong = new SparkConf(false).set("spark.hetermoe.exchange.ports", "40000");
+    SparkConf wrong = new SparkConf(false).set("spark.hetermoe.exchangePorts", "40000");
     assertThatThrownBy(() -> TransportOptions.of(wrong, LIMITS))
         .hasMessageContaining("a range such as 40000-40099");
   }

@@ -193,7 +193,7 @@ class GangIT {
 
   @Test
   @Order(5)
-  void withoutDynamicAllocationOneBarrierStageFindsItsRolesByAddress() throws Exception {
+  void withoutDynamicAllocationOneBarrierStageFindsItsRolesByAddressAndEncrypts() throws Exception {
     if (spark != null) {
       spark.close();
       spark = null;
@@ -204,7 +204,10 @@ class GangIT {
                 "spark.executor.resource.gpu.amount",
                 "1",
                 "spark.task.resource.gpu.amount",
-                "1"))) {
+                "1",
+                // Makes the exchange encrypt, without a secret for Master and Workers.
+                "spark.io.encryption.enabled",
+                "true"))) {
       List<String> results = Gang.run(barrier, spec(1, 1), GangTasks::exchangeBothWays);
       assertThat(results).containsExactly("attention 0 hopper 201", "expert 1 volta 1");
       assertIdle(barrier);

@@ -10,6 +10,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
+import org.mixedgpu.hetermoe.spark.device.GpuDiscovery;
 
 class PreflightTest {
   private static final String PLUGIN = GangPlugin.class.getName();
@@ -24,6 +25,7 @@ class PreflightTest {
     Map<String, String> conf = new TreeMap<>();
     conf.put("spark.master", master);
     conf.put("spark.plugins", PLUGIN);
+    conf.put("spark.resources.discoveryPlugin", GpuDiscovery.class.getName());
     conf.put("spark.executor.cores", "2");
     conf.put("spark.dynamicAllocation.enabled", "" + dynamic);
     if (!dynamic) {
@@ -58,8 +60,8 @@ class PreflightTest {
     "yarn, true, , PROFILES",
     "yarn, true, spark.executor.cores, PROFILES",
     "yarn, false, , BARRIER",
-    "k8s://https://c:6443, true, spark.executor.resource.gpu-hopper.vendor=x.io;"
-        + " spark.executor.resource.gpu-volta.vendor=x.io, PROFILES",
+    "yarn, true, spark.resources.discoveryPlugin; spark.hetermoe.gpuDiscoveryScript=/d, PROFILES",
+    "k8s://https://c:6443, true, spark.hetermoe.gpuVendor=x.io, PROFILES",
     "k8s://https://c:6443, false, , BARRIER",
   })
   void picksTheModeThatWorks(String master, boolean dynamic, String changes, Mode expected) {
@@ -90,7 +92,9 @@ class PreflightTest {
         + " spark.executor.resource.gpu-hopper.amount=1; spark.task.resource.gpu-hopper.amount=1,"
         + " but the gang needs gpu-hopper and gpu-volta",
     "yarn, false, spark.executor.instances=3, set it to 4 or more",
-    "k8s://https://c:6443, true, , set spark.executor.resource.gpu-volta.vendor",
+    "k8s://https://c:6443, true, , set spark.hetermoe.gpuVendor",
+    "yarn, true, spark.resources.discoveryPlugin, set spark.resources.discoveryPlugin=org.mixed",
+    "yarn, true, spark.executor.resource.gpu-volta.amount=1, unset it",
   })
   void refusesWhatCannotWorkAndSaysWhatToSet(
       String master, boolean dynamic, String changes, String words) {
