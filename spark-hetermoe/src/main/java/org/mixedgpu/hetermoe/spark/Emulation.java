@@ -1,27 +1,84 @@
 package org.mixedgpu.hetermoe.spark;
 
+import java.io.ByteArrayInputStream;
 import java.io.Serializable;
-import org.apache.spark.SparkConf;
+import java.nio.ByteBuffer;
+import java.util.Locale;
+import java.util.Map;
 import org.mixedgpu.backend.TrainingBackend;
-import org.mixedgpu.base.Fault;
-import org.mixedgpu.base.MixedGpuException;
-import org.mixedgpu.hetermoe.spark.gang.MemberContext;
+import org.mixedgpu.backend.emulated.EmulatedBackend;
+import org.mixedgpu.backend.emulated.Slowdown;
+import org.mixedgpu.base.Check;
+import org.mixedgpu.device.GenerationGap;
+import org.mixedgpu.device.GpuCatalogue;
+import org.mixedgpu.io.FileStore;
+import org.mixedgpu.io.RangeReader;
 
-/** Which members pretend to be how much slower. */
-record Emulation(boolean on) implements Serializable {
-  static Emulation of(HeterMoeParams p, SparkConf conf) {
-    return new Emulation(!p.value(TrainOptions.EMULATE).equals("none"));
+/**
+ * Which members pretend to be how much slower: those of the older generation, as the catalogue says
+ * of two cards that were measured. What is neither attention nor a matrix product has no measured
+ * factor; it is taken to be as far apart as experts.
+ *
+ * @param generation the slower one; empty for no emulation
+ * @param attention times slower
+ * @param experts times slower
+ * @param cards what was measured, for the log
+ */
+record Emulation(String generation, double attention, double experts, String cards)
+    implements Serializable {
+  static final Emulation NONE = new Emulation("", 1, 1, "");
+
+  static Emulation of(HeterMoeParams p, Map<String, String> settings, FileStore store) {
+    if (p.value(TrainOptions.EMULATE).equals("none")) {
+      return NONE;
+    }
+    String newer = generation(p.value(TrainOptions.ATTENTION_RESOURCE));
+    String older = generation(p.value(TrainOptions.EXPERT_RESOURCE));
+    Check.input(
+        !newer.equals(older),
+        "emulate=catalogue needs two generations; both resources are gpu-%s",
+        newer);
+    GenerationGap gap =
+        catalogue(HeterMoeConf.GPU_CATALOGUE.read(settings), store)
+            .gap(newer, older, Math.toIntExact(p.value(TrainOptions.SEQUENCE_LENGTH)));
+    return new Emulation(
+        older,
+        gap.attention().value(),
+        gap.experts().value(),
+        gap.slowerCard() + " behind " + gap.fasterCard());
   }
 
-  TrainingBackend slowed(TrainingBackend backend, MemberContext member) {
-    if (on) {
-      backend.close();
-      throw new MixedGpuException(Fault.MISSING, "Emulated generations are not merged yet");
+  private static GpuCatalogue catalogue(String path, FileStore store) {
+    if (path.isEmpty()) {
+      return GpuCatalogue.builtIn();
     }
-    return backend;
+    try (RangeReader file = store.open(path)) {
+      ByteBuffer bytes = ByteBuffer.allocate(Math.toIntExact(file.size()));
+      file.readFully(0, bytes);
+      return GpuCatalogue.read(new ByteArrayInputStream(bytes.array()), path);
+    }
+  }
+
+  private static String generation(String resource) {
+    return resource.replaceFirst("^gpu-", "");
+  }
+
+  /** The backend of a member of this generation; closing it closes the given one. */
+  TrainingBackend slowed(TrainingBackend backend, String memberGeneration) {
+    return memberGeneration.equals(generation)
+        ? new EmulatedBackend(backend, generation, new Slowdown(attention, experts, experts))
+        : backend;
   }
 
   String summary() {
-    return on ? ", speeds emulated from the GPU catalogue" : "";
+    return generation.isEmpty()
+        ? ""
+        : String.format(
+            Locale.ROOT,
+            "; %s is emulated as %s: attention %.2f times, everything else %.2f times slower",
+            generation,
+            cards,
+            attention,
+            experts);
   }
 }

@@ -83,7 +83,7 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
     ModelSource source = ModelSource.of(value(TrainOptions.MODEL), store);
     ModelConfig config = RunFacts.model(this, ModelConfigs.parse(source.json(), source.name()));
     String tokenizer = tokenizer(source, store);
-    Emulation emulation = Emulation.of(this, conf);
+    Emulation emulation = Emulation.of(this, settings, store);
 
     PackReport packed = pack(dataset, deployment, config, tokenizer, FileStore.in(workDir, run));
     LOG.info("Data: {}", packed.summary());

@@ -105,9 +105,9 @@ public final class TrainOptions {
   public static final TrainOption<String> EMULATE =
       choice(
           "emulate",
-          "'catalogue' makes every CPU member as much slower as the GPU catalogue says its"
-              + " resource's generation is than the newest one of the run, attention and experts"
-              + " each at their own ratio; results stay the same. For machines without GPUs.",
+          "'catalogue' makes CPU members of the older generation as much slower as the GPU catalogue"
+              + " says it is than the newer one, attention and experts each by their own factor;"
+              + " results stay the same. For machines without GPUs.",
           "none",
           "catalogue");
 

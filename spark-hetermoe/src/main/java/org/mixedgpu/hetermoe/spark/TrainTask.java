@@ -67,7 +67,7 @@ record TrainTask(
             corpus.sequenceLength());
     ZebraJob job = new ZebraJob(config, plan, optimizer, auxKind, steps, true);
     // In the order in which they may be closed: whoever holds tensors before their backend.
-    try (TrainingBackend backend = emulation.slowed(deployment.open(), member);
+    try (TrainingBackend backend = emulation.slowed(deployment.open(), member.generation());
         Exchange exchange = member.exchange(backend);
         CorpusBatches batches = new CorpusBatches(deployment.store(), corpus, batchSize, seed)) {
       Weights weights = new Weights(backend, member);
