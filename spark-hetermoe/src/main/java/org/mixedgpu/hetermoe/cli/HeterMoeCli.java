@@ -28,6 +28,8 @@ public final class HeterMoeCli {
     line.addSubcommand(TrainCommand.commandLine());
     line.addSubcommand(new EvaluateCommand());
     line.addSubcommand(new VerifyCommand());
+    line.addSubcommand(new DevicesCommand());
+    line.addSubcommand(new VerifyCommand());
     line.setUsageHelpAutoWidth(true);
     line.setExecutionExceptionHandler(HeterMoeCli::failed);
     return line;

@@ -66,16 +66,11 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
             Deployment.isLocal(conf) ? members : 1);
     Map<String, String> settings = HeterMoeConf.checked(conf);
     FileStore store = deployment.store();
-    String workDir = value(TrainOptions.WORK_DIR);
-    Check.input(
-        !workDir.isBlank(),
-        "workDir is not set; name a folder on a file system that driver and executors share, such"
-            + " as hdfs:///tmp/hetermoe");
     // A uid names the estimator, not the run: fitting twice must not meet the first one's files.
-    String run = Identifiable.randomUID("run");
+    String run = FileStore.in(shardFolder(), Identifiable.randomUID("run"));
     String output =
         value(TrainOptions.OUTPUT).isBlank()
-            ? FileStore.in(workDir, run + "/model")
+            ? FileStore.in(run, "model")
             : value(TrainOptions.OUTPUT);
     Check.input(
         store.list(output).isEmpty(), "Output folder %s is not empty; choose a new one", output);
@@ -85,7 +80,7 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
     String tokenizer = tokenizer(source, store);
     Emulation emulation = Emulation.of(this, settings, store);
 
-    PackReport packed = pack(dataset, deployment, config, tokenizer, FileStore.in(workDir, run));
+    PackReport packed = pack(dataset, deployment, config, tokenizer, run);
     LOG.info("Data: {}", packed.summary());
     LOG.info("Run: {}", summary(source, deployment, emulation));
     TrainTask task =
@@ -122,6 +117,16 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
     model.setTextCol(value(TrainOptions.TEXT_COL));
     model.setTokensCol(value(TrainOptions.TOKENS_COL));
     return model.setParent(this);
+  }
+
+  private String shardFolder() {
+    String workDir = value(TrainOptions.WORK_DIR);
+    String output = value(TrainOptions.OUTPUT);
+    Check.input(
+        !workDir.isBlank() || !output.isBlank(),
+        "Neither workDir nor output is set; name a folder on a file system that driver and"
+            + " executors share, such as hdfs:///tmp/hetermoe");
+    return workDir.isBlank() ? output.replaceAll("/+$", "") + ".work" : workDir;
   }
 
   private int count(TrainOption<Long> option) {

@@ -206,8 +206,8 @@ public final class TrainOptions {
           "workDir",
           "",
           "hdfs:///tmp/hetermoe",
-          "Folder on a file system that driver and executors share; token shards go there."
-              + " Required.");
+          "Folder on a file system that driver and executors share; token shards go there and"
+              + " stay. Empty means the output folder's name with .work at its end.");
   public static final TrainOption<String> OUTPUT =
       text(
           "output",

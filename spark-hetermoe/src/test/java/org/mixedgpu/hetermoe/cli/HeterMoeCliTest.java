@@ -25,7 +25,7 @@ class HeterMoeCliTest {
 
   @Test
   void everyCommandHasHelpAndVersion() {
-    for (String command : new String[] {"train", "evaluate"}) {
+    for (String command : new String[] {"train", "evaluate", "verify", "devices"}) {
       assertThat(run(command, "--help")).isZero();
       assertThat(run(command, "--version")).isZero();
     }
@@ -42,6 +42,16 @@ class HeterMoeCliTest {
     assertThat(err.toString())
         .contains("--steps: steps: '0' is out of range; use a whole number of steps from 1");
     assertThat(run("nonsense")).isEqualTo(2);
+  }
+
+  @Test
+  void devicesListsWhatItIsToldToPretendAndTheCatalogue() {
+    assertThat(run("devices", "--emulate", "hopper:1,volta:2", "--all")).isZero();
+    assertThat(out.toString())
+        .contains("gpu-hopper 0: emulated", "gpu-volta 2: emulated", "V100-SXM2", "threads");
+    assertThat(run("devices", "--emulate", "hoper:1")).isEqualTo(1);
+    assertThat(err.toString()).contains("BAD_INPUT: ").contains("hoper");
+    assertThat(run("devices", "--catalogue", "none.json")).isEqualTo(2);
   }
 
   private int run(String... arguments) {

@@ -125,7 +125,7 @@ class HeterMoeIT {
   @Test
   void whatCannotWorkIsSaidBeforeAnyJob() throws IOException {
     assertThatThrownBy(() -> estimator(1, 1).setWorkDir("").fit(text()))
-        .hasMessageContaining("workDir is not set");
+        .hasMessageContaining("Neither workDir nor output is set");
     assertThatThrownBy(() -> estimator(1, 9).fit(text()))
         .hasMessageContaining("expertExecutors is 9 and the model has 4 experts");
     assertThatThrownBy(() -> estimator(1, 1).setModel("tiny-mistral").fit(text()))
