@@ -59,31 +59,35 @@ final class DevicesCommand implements Callable<Integer> {
     try (TrainingBackend cpu = Backends.cpu(CpuOptions.allCores())) {
       out.println(cpu.name());
     }
-    try {
-      GpuInventory found =
-          emulate == null
-              ? GpuInventory.ofThisMachine(catalogue)
-              : GpuInventory.emulated(emulate, catalogue);
-      for (GpuInventory.Gpu gpu : found.gpus()) {
-        out.printf(
-            Locale.ROOT,
-            "gpu-%s %d: %s, %d MiB%n",
-            gpu.generation(),
-            gpu.index(),
-            gpu.name(),
-            gpu.memoryMib());
+    if (emulate == null) {
+      try {
+        print(GpuInventory.ofThisMachine(catalogue), out);
+      } catch (MixedGpuException e) {
+        // A machine without GPUs is a fact, not a failure; anything else is one.
+        if (e.fault() != Fault.MISSING) {
+          throw e;
+        }
+        out.println("no GPU: " + e.getMessage());
       }
-    } catch (MixedGpuException e) {
-      // A machine without GPUs is a fact, not a failure; anything else is one.
-      if (e.fault() != Fault.MISSING) {
-        throw e;
-      }
-      out.println("no GPU: " + e.getMessage());
+    } else {
+      print(GpuInventory.emulated(emulate, catalogue), out);
     }
     if (all) {
       list(catalogue, out);
     }
     return CommandLine.ExitCode.OK;
+  }
+
+  private static void print(GpuInventory found, PrintWriter out) {
+    for (GpuInventory.Gpu gpu : found.gpus()) {
+      out.printf(
+          Locale.ROOT,
+          "gpu-%s %d: %s, %d MiB%n",
+          gpu.generation(),
+          gpu.index(),
+          gpu.name(),
+          gpu.memoryMib());
+    }
   }
 
   private static void list(GpuCatalogue catalogue, PrintWriter out) {

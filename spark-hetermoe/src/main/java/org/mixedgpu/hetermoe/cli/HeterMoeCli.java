@@ -27,9 +27,7 @@ public final class HeterMoeCli {
     CommandLine line = new CommandLine(new HeterMoeCli());
     line.addSubcommand(TrainCommand.commandLine());
     line.addSubcommand(new EvaluateCommand());
-    line.addSubcommand(new VerifyCommand());
     line.addSubcommand(new DevicesCommand());
-    line.addSubcommand(new VerifyCommand());
     line.setUsageHelpAutoWidth(true);
     line.setExecutionExceptionHandler(HeterMoeCli::failed);
     return line;

