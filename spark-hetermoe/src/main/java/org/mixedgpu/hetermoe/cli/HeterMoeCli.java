@@ -27,6 +27,7 @@ public final class HeterMoeCli {
     CommandLine line = new CommandLine(new HeterMoeCli());
     line.addSubcommand(TrainCommand.commandLine());
     line.addSubcommand(new EvaluateCommand());
+    line.addSubcommand(new VerifyCommand());
     line.addSubcommand(new DevicesCommand());
     line.setUsageHelpAutoWidth(true);
     line.setExecutionExceptionHandler(HeterMoeCli::failed);
