@@ -27,6 +27,10 @@ public final class DecoderModel implements AutoCloseable {
   private final Tensor embedding;
   private final Tensor head;
   private Tensor ids;
+
+  /** As large as ids. */
+  private ByteBuffer host;
+
   private Routing routing;
 
   private DecoderModel(Backend backend, ModelConfig config, Parameters p, RopeTables rope) {
@@ -166,9 +170,9 @@ public final class DecoderModel implements AutoCloseable {
         ids = null;
       }
       ids = backend.allocate(DType.I32, Shape.of(count));
+      host = ByteBuffer.allocateDirect(count * Integer.BYTES).order(ByteOrder.LITTLE_ENDIAN);
     }
-    ByteBuffer host =
-        ByteBuffer.allocateDirect(count * Integer.BYTES).order(ByteOrder.LITTLE_ENDIAN);
+    host.clear();
     for (int i = 0; i < count; i++) {
       int id = tokens[first + i];
       Check.input(

@@ -37,13 +37,15 @@ import org.mixedgpu.tensor.Tensor;
  * printed, and the least processor time, which says most on a busy machine.
  *
  * <pre>
- * mvn -pl spark-hetermoe test-compile exec:exec -Dexec.executable=java -Dexec.classpathScope=test \
- *   -Dexec.args="--add-modules=jdk.incubator.vector -cp %classpath \
- *     org.mixedgpu.nn.bench.EngineBenchmark PYTHON THREADS ROUNDS"
+ * mvn -q -pl spark-hetermoe test-compile exec:exec -Dexec.executable=java -Dexec.classpathScope=test \
+ *   -Dexec.args="--add-modules=jdk.incubator.vector --add-opens=java.base/java.nio=ALL-UNNAMED \
+ *     -XX:MaxDirectMemorySize=8g -cp %classpath \
+ *     org.mixedgpu.nn.bench.EngineBenchmark PYTHON THREADS ROUNDS [ONLY]"
  * </pre>
  *
- * PYTHON may be {@code none}, and {@code profile} to see the ops instead: then THREADS should be 1,
- * as only the calling thread's time is counted. Working directory: spark-hetermoe.
+ * ONLY may be one of dense, denseprefill, densetrain, moe, moeprefill and moetrain. PYTHON may be
+ * {@code none}, and {@code profile} to see the ops instead: then THREADS should be 1, as only the
+ * calling thread's time is counted. Working directory: spark-hetermoe.
  */
 public final class EngineBenchmark {
   private static final int TOKENS = 1024;
