@@ -53,6 +53,9 @@ public final class LayerRules {
     rules.put("Spark is used in spark packages only", onlyIn("org.apache.spark..", ".spark."));
     rules.put("Hadoop is used in io only", onlyIn("org.apache.hadoop..", "org.mixedgpu.io."));
     rules.put("JNA is used in backends only", onlyIn("com.sun.jna..", "org.mixedgpu.backend."));
+    rules.put(
+        "the tokenizer library is used in nn.tokenizer only",
+        onlyIn("ai.djl..", "org.mixedgpu.nn.tokenizer."));
     rules.put("JCuda is used in backends only", onlyIn("jcuda..", "org.mixedgpu.backend.cuda."));
     rules.put(
         "Arrow is used for memory, in the store's files and beside Spark only",

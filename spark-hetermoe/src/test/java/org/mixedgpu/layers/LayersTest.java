@@ -36,6 +36,11 @@ class LayersTest {
         .isTrue();
     assertThat(
             violations(
+                rules.get("the tokenizer library is used in nn.tokenizer only"),
+                Planted.UsesTokenizers.class))
+        .isTrue();
+    assertThat(
+            violations(
                 rules.get("Arrow is used for memory, in the store's files and beside Spark only"),
                 Planted.UsesArrow.class))
         .isTrue();
