@@ -59,7 +59,7 @@ final class NativeFiles {
     return system + "-" + (intel ? "x86_64" : arch.equals("aarch64") ? "arm64" : arch);
   }
 
-  private static Path place(String resource, String file) throws IOException {
+  static Path place(String resource, String file) throws IOException {
     URL url = NativeFiles.class.getClassLoader().getResource(resource);
     if (url == null) {
       throw new MixedGpuException(
