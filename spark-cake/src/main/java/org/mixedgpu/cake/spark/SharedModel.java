@@ -1,7 +1,10 @@
 package org.mixedgpu.cake.spark;
 
+import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.ScheduledExecutorService;
@@ -151,27 +154,39 @@ final class SharedModel {
     }
   }
 
-  /** Makes room for another model at once. */
-  static void closeUnused() {
+  /** Makes room for another model at once; gives what went wrong, such as a leak. */
+  static List<RuntimeException> closeUnused() {
+    List<RuntimeException> failures = new ArrayList<>();
     synchronized (OPEN) {
       OPEN.values()
           .removeIf(
               shared -> {
-                if (shared.users == 0) {
-                  shared.close();
+                boolean unused = shared.users == 0;
+                if (unused) {
+                  shared.close().ifPresent(failures::add);
                 }
-                return shared.users == 0;
+                return unused;
               });
+    }
+    return failures;
+  }
+
+  /** Models that tasks hold. */
+  static int inUse() {
+    synchronized (OPEN) {
+      return OPEN.size();
     }
   }
 
-  private void close() {
+  private Optional<RuntimeException> close() {
     try {
       parameters.close();
       backend.close();
+      return Optional.empty();
     } catch (RuntimeException e) {
-      // Nobody is left whom the exception could tell.
+      // No task is left that it could fail.
       LOG.warn("Closing {} failed: {}", key.path(), e.toString());
+      return Optional.of(e);
     }
   }
 }

@@ -58,7 +58,8 @@ class CakePrefillIT {
   @AfterAll
   static void stop() {
     spark.stop();
-    SharedModel.closeUnused();
+    assertThat(SharedModel.closeUnused()).as("tensors left open").isEmpty();
+    assertThat(SharedModel.inUse()).isZero();
   }
 
   private CakePrefill prefill;

@@ -1,0 +1,78 @@
+package org.mixedgpu.cake.prefill;
+
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.util.Arrays;
+import org.mixedgpu.backend.Backend;
+import org.mixedgpu.nn.DecoderModel;
+import org.mixedgpu.nn.KvCache;
+import org.mixedgpu.tensor.DType;
+import org.mixedgpu.tensor.Shape;
+import org.mixedgpu.tensor.Tensor;
+
+/** Logits and last hidden state on the host. */
+final class NextToken implements AutoCloseable {
+  private final DecoderModel model;
+  private final Backend backend;
+  private final Tensor hiddenRow;
+  private final Tensor logitsRow;
+  private final ByteBuffer host;
+  private final float[] hidden;
+  private final float[] logits;
+
+  NextToken(DecoderModel model) {
+    this.model = model;
+    backend = model.backend();
+    int vocab = model.config().vocab();
+    int width = model.config().hidden();
+    hiddenRow = backend.allocate(DType.F32, Shape.of(1, width));
+    logitsRow = backend.allocate(DType.F32, Shape.of(1, vocab));
+    host =
+        ByteBuffer.allocateDirect(Math.max(vocab, width) * Float.BYTES)
+            .order(ByteOrder.LITTLE_ENDIAN);
+    hidden = new float[width];
+    logits = new float[vocab];
+  }
+
+  void compute(int[] tokens, int from, KvCache cache) {
+    model.prefill(tokens, from, tokens.length - from, cache, hiddenRow);
+    model.logits(logitsRow, hiddenRow);
+    read(logitsRow, logits);
+    read(hiddenRow, hidden);
+  }
+
+  /** Leaves the prompt's logits and state as they are. */
+  double score(int[] prompt, int[] continuation, KvCache cache) {
+    int[] all = Arrays.copyOf(prompt, prompt.length + continuation.length);
+    System.arraycopy(continuation, 0, all, prompt.length, continuation.length);
+    double sum = LogProbabilities.of(logits, continuation[0]);
+    float[] row = new float[logits.length];
+    for (int i = 1; i < continuation.length; i++) {
+      model.prefill(all, prompt.length + i - 1, 1, cache, hiddenRow);
+      model.logits(logitsRow, hiddenRow);
+      read(logitsRow, row);
+      sum += LogProbabilities.of(row, continuation[i]);
+    }
+    return sum;
+  }
+
+  private void read(Tensor from, float[] to) {
+    ByteBuffer bytes = host.clear().limit(to.length * Float.BYTES);
+    backend.read(bytes.duplicate().order(ByteOrder.LITTLE_ENDIAN), from);
+    host.asFloatBuffer().get(to);
+  }
+
+  float[] logits() {
+    return logits;
+  }
+
+  float[] hidden() {
+    return hidden;
+  }
+
+  @Override
+  public void close() {
+    hiddenRow.close();
+    logitsRow.close();
+  }
+}
