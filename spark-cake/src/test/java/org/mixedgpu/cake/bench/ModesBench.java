@@ -40,9 +40,9 @@ import org.mixedgpu.nn.RopeConfig;
  */
 public final class ModesBench {
   private static final int CHUNK = 128;
-  private static final int PROMPT = 16 * CHUNK + 17;
-  private static final int REPEATS = 7;
-  private static final double[] SPEEDS = {0.1, 0.25, 0.5, 1, 2, 4, 10};
+  private static final int PROMPT = 8 * CHUNK + 17;
+  private static final int REPEATS = 5;
+  private static final double[] SPEEDS = {0.25, 0.5, 1, 2, 4, 16};
 
   private ModesBench() {}
 
@@ -86,7 +86,7 @@ public final class ModesBench {
   private static void measure(DecoderModel model, BundleStore store, int[][] prompts) {
     double compute = fill(model, store, prompts);
     KvLayout layout = store.layout();
-    double bytes = 16.0 * layout.chunkBytes();
+    double bytes = 8.0 * layout.chunkBytes();
     double balanced = bytes / (compute / 1e3);
     System.out.printf(
         Locale.ROOT,
@@ -124,7 +124,7 @@ public final class ModesBench {
         ChunkWriter writer = store.writer()) {
       for (int i = 0; i < 10; i++) {
         runner.run(prompts[i % 2]);
-        runner.write(writer, 0, 16);
+        runner.write(writer, 0, 8);
       }
       writer.finish();
       return median(runner, prompts)[0];
