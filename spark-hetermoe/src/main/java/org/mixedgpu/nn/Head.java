@@ -20,9 +20,20 @@ public final class Head {
   private final Tensor weight;
   private final int vocab;
   private final int hidden;
+  private final long chunkElements;
 
   public Head(
       TrainingBackend backend, ModelConfig config, Parameters parameters, Workspace workspace) {
+    this(backend, config, parameters, workspace, CHUNK_ELEMENTS);
+  }
+
+  Head(
+      TrainingBackend backend,
+      ModelConfig config,
+      Parameters parameters,
+      Workspace workspace,
+      long chunkElements) {
+    this.chunkElements = chunkElements;
     this.backend = backend;
     this.workspace = workspace;
     this.norm = new Norm(parameters, ParameterNames.FINAL_NORM, config.rmsEps());
@@ -89,7 +100,7 @@ public final class Head {
 
   /** Equal chunks but for the last, so that no chunk is a small remainder. */
   private long chunkRows(long rows) {
-    long most = Math.max(64, CHUNK_ELEMENTS / vocab);
+    long most = Math.max(64, chunkElements / vocab);
     long chunks = Math.max(1, (rows + most - 1) / most);
     return Math.max(1, (rows + chunks - 1) / chunks);
   }
