@@ -22,6 +22,15 @@ public record Task(TaskKind kind, int layer, int microBatch, Direction direction
     };
   }
 
+  /** Whether a rank of this role is at the receiving end of this task; false for computing. */
+  public boolean isReceivedBy(Role role) {
+    return switch (lane()) {
+      case COMPUTE -> false;
+      case DISPATCH -> role == Role.EXPERT;
+      case COMBINE -> role == Role.ATTENTION;
+    };
+  }
+
   /** Such as {@code A3.1f}: kind, layer, micro-batch, pass. */
   @Override
   public String toString() {

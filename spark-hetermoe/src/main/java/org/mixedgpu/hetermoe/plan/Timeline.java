@@ -2,8 +2,10 @@ package org.mixedgpu.hetermoe.plan;
 
 import java.util.ArrayList;
 import java.util.Comparator;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 
 /**
  * What each lane of each rank did when, in one step: predicted or measured, in the same form.
@@ -15,12 +17,20 @@ import java.util.Locale;
 public record Timeline(int attentionRanks, int ranks, List<Event> events) {
 
   /**
-   * One task on one lane. Time on a communication lane includes waiting for the peers.
+   * One task on one lane.
    *
    * @param startNanos since the start of the step
    * @param endNanos since the start of the step
    */
-  public record Event(int rank, Task task, long startNanos, long endNanos) {}
+  public record Event(int rank, Task task, long startNanos, long endNanos) {
+    private boolean isReceived(int attentionRanks) {
+      return task.isReceivedBy(rank < attentionRanks ? Role.ATTENTION : Role.EXPERT);
+    }
+
+    private Event notBefore(long nanos) {
+      return new Event(rank, task, Math.min(endNanos, Math.max(startNanos, nanos)), endNanos);
+    }
+  }
 
   public Timeline {
     events =
@@ -68,11 +78,28 @@ public record Timeline(int attentionRanks, int ranks, List<Event> events) {
     return new Timeline((int) packed[0], (int) packed[1], events);
   }
 
-  /** The parts that several ranks have recorded, as one. */
+  /**
+   * The parts that all ranks have recorded, as one. A receiver can't tell waiting from receiving;
+   * here its events begin when the first sender's do.
+   */
   public static Timeline merge(List<Timeline> parts) {
+    int attentionRanks = parts.get(0).attentionRanks();
+    Map<Task, Long> firstSent = new HashMap<>();
     List<Event> all = new ArrayList<>();
-    parts.forEach(part -> all.addAll(part.events()));
-    return new Timeline(parts.get(0).attentionRanks(), parts.get(0).ranks(), all);
+    for (Timeline part : parts) {
+      all.addAll(part.events());
+    }
+    for (Event event : all) {
+      if (!event.isReceived(attentionRanks)) {
+        firstSent.merge(event.task(), event.startNanos(), Math::min);
+      }
+    }
+    all.replaceAll(
+        event -> {
+          Long sent = event.isReceived(attentionRanks) ? firstSent.get(event.task()) : null;
+          return sent == null ? event : event.notBefore(sent);
+        });
+    return new Timeline(attentionRanks, parts.get(0).ranks(), all);
   }
 
   /** End of the last event. */

@@ -80,7 +80,7 @@ public final class ZebraSimulator {
     long start = queue.free;
     long end;
     long nanos = times.nanos(queue.rank, task);
-    if (receives(queue.rank, task)) {
+    if (task.isReceivedBy(plan.role(queue.rank))) {
       long firstStart = Long.MAX_VALUE;
       long lastEnd = 0;
       for (int peer = 0; peer < plan.ranks(); peer++) {
@@ -112,13 +112,5 @@ public final class ZebraSimulator {
     queue.free = end;
     queue.next++;
     return true;
-  }
-
-  private boolean receives(int rank, Task task) {
-    return switch (task.lane()) {
-      case COMPUTE -> false;
-      case DISPATCH -> plan.role(rank) == Role.EXPERT;
-      case COMBINE -> plan.role(rank) == Role.ATTENTION;
-    };
   }
 }

@@ -135,6 +135,21 @@ class ZebraSimulatorProperties {
     assertThat(halves).isEqualTo(timeline);
   }
 
+  @Example
+  void aReceiverIsNotBusyBeforeTheFirstSenderBegins() {
+    Task dispatch = new Task(TaskKind.DISPATCH, 0, 0, Direction.FORWARD);
+    Timeline sent =
+        new Timeline(
+            2,
+            3,
+            List.of(
+                new Timeline.Event(0, dispatch, 50, 70), new Timeline.Event(1, dispatch, 40, 45)));
+    Timeline received = new Timeline(2, 3, List.of(new Timeline.Event(2, dispatch, 3, 75)));
+    Timeline merged = Timeline.merge(List.of(received, Timeline.unpack(sent.pack())));
+    assertThat(merged.events()).contains(new Timeline.Event(2, dispatch, 40, 75));
+    assertThat(merged.events()).containsAll(sent.events());
+  }
+
   /** Spans of whole steps, computed by an independent list scheduler in another language. */
   @Example
   void wholeStepsTakeWhatAnotherSimulatorSays() {

@@ -29,6 +29,9 @@ class ZebraFaultTest {
   private static final int SEQUENCE = 8;
   private static final int STEPS = 6;
 
+  /** Every so many allocations one is tried; coprime to the allocations of a layer. */
+  private static final int STRIDE = 23;
+
   @AfterEach
   void noLaneIsLeft() throws Exception {
     // A lane's thread ends just after its last work.
@@ -112,6 +115,26 @@ class ZebraFaultTest {
     assertAllName(outcomes, rank, "injected in " + op);
     assertThat(((MixedGpuException) outcomes.get(rank).failure()).fault())
         .isEqualTo(Fault.EXHAUSTED);
+  }
+
+  @Test
+  void whicheverAllocationFailsNothingIsLeftOpen() throws Exception {
+    int failed = 0;
+    for (int rank : new int[] {0, 2}) {
+      for (int call = 1; ; call += STRIDE) {
+        FailingOp fault =
+            new FailingOp(
+                rank, "allocate", call, new MixedGpuException(Fault.EXHAUSTED, "injected"));
+        // Closing the backends throws if a tensor is open.
+        List<ZebraGang.Outcome> outcomes = run(fault);
+        if (fault.calls.get() < call) {
+          break;
+        }
+        assertAllName(outcomes, rank, "injected");
+        failed++;
+      }
+    }
+    assertThat(failed).isGreaterThan(15);
   }
 
   @Test
