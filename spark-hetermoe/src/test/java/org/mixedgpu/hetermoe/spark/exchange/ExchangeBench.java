@@ -27,10 +27,10 @@ import org.mixedgpu.tensor.Tensor;
  * raw TCP connection in the same run, buffer to buffer. Prints one line per repeat and the medians.
  *
  * <pre>
- * mvn -q -pl spark-hetermoe test-compile exec:exec -Dexec.classpathScope=test \
- *   -Dexec.executable=java -Dexec.args="--add-opens=java.base/java.nio=ALL-UNNAMED \
- *   --add-modules=jdk.incubator.vector -cp %classpath \
- *   org.mixedgpu.hetermoe.spark.exchange.ExchangeBench"
+ * mvn -q -pl spark-hetermoe test-compile dependency:build-classpath -Dmdep.outputFile=/tmp/cp
+ * java --add-opens=java.base/java.nio=ALL-UNNAMED --add-modules=jdk.incubator.vector \
+ *   -cp spark-hetermoe/target/test-classes:spark-hetermoe/target/classes:$(cat /tmp/cp) \
+ *   org.mixedgpu.hetermoe.spark.exchange.ExchangeBench
  * </pre>
  */
 public final class ExchangeBench {
