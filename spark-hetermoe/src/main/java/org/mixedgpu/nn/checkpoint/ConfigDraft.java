@@ -54,7 +54,7 @@ final class ConfigDraft {
     fields.only(
         "attention_dropout", 0, "dropout is not implemented; without training 0 is the same");
     double eps = fields.number("rms_norm_eps");
-    if (!(eps > 0 && eps < 1)) {
+    if (!((float) eps > 0 && eps < 1)) {
       throw fields.failure("rms_norm_eps", "a number between 0 and 1");
     }
     double deviation = fields.numberOr("initializer_range", 0.02);

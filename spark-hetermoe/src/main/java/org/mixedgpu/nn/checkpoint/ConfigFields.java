@@ -92,8 +92,9 @@ final class ConfigFields {
 
   double number(String name) {
     JsonNode value = find(name);
-    if (!value.isNumber() || !Double.isFinite(value.doubleValue())) {
-      throw failure(name, value, "a number");
+    // Many of them become floats.
+    if (!value.isNumber() || !(Math.abs(value.doubleValue()) <= Float.MAX_VALUE)) {
+      throw failure(name, value, "a number that F32 can hold");
     }
     return value.doubleValue();
   }

@@ -27,7 +27,7 @@ class ModelConfigsProperties {
     "1",
     "2",
     "7",
-    "1e99",
+    "1e99", "1e-60",
     "-0.5",
     "0.5",
     "2147483648",
@@ -53,7 +53,9 @@ class ModelConfigsProperties {
         (ObjectNode) JSON.readTree(Files.readString(Path.of(Golden.folder(name), "config.json")));
     for (int i = random.nextInt(3); i >= 0; i--) {
       ObjectNode target =
-          config.get("rope_parameters") instanceof ObjectNode rope && random.nextInt(4) == 0
+          config.get("rope_parameters") instanceof ObjectNode rope
+                  && !rope.isEmpty()
+                  && random.nextInt(4) == 0
               ? rope
               : config;
       List<String> fields = new ArrayList<>();
