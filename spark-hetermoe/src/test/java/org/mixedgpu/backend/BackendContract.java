@@ -206,7 +206,8 @@ abstract class BackendContract extends OpContract {
             v);
     compare.check(
         "attentionBackward",
-        queries * (heads / kvHeads) + keys + width,
+        // Four sums feed one another: scores, probabilities, their gradient, and the result.
+        16L * (queries * (heads / kvHeads) + keys + width),
         (b, t) -> b.attentionBackward(t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], shape),
         compare.out(batch * queries, heads * width),
         compare.out(batch * keys, kvHeads * width),

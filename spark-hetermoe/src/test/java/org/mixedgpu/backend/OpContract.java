@@ -339,7 +339,8 @@ abstract class OpContract extends MemoryContract {
     AttentionShape shape = new AttentionShape(batch, heads, kvHeads, width, 0.4f, window);
     compare.check(
         "attention",
-        keys + width,
+        // Two sums feed one another: the scores and the weighted values.
+        4L * (keys + width),
         (b, t) -> b.attention(t[0], t[1], t[2], t[3], t[4], shape),
         compare.out(batch * queries, heads * width),
         compare.out(batch * queries, heads),
@@ -348,7 +349,7 @@ abstract class OpContract extends MemoryContract {
         compare.in(batch * keys, kvHeads * width));
     compare.check(
         "attention without log-sum-exp",
-        keys + width,
+        4L * (keys + width),
         (b, t) -> b.attention(t[0], null, t[1], t[2], t[3], shape),
         compare.out(batch * queries, heads * width),
         compare.in(batch * queries, heads * width),
