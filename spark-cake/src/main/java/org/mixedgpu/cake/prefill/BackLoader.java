@@ -96,9 +96,9 @@ final class BackLoader implements AutoCloseable {
       try {
         buffer = buffers.take();
         long begun = System.nanoTime();
-        long linkBegun = rate.begin();
+        long linkEnd = rate.begin(stored[chunk].length());
         Load load = store.load(stored[chunk], buffer);
-        rate.finish(linkBegun, stored[chunk].length());
+        rate.finish(linkEnd);
         if (!load.loaded()) {
           problem = load.outcome() + ": " + load.problem();
         } else if (states.move(chunk, State.READING, State.READY)) {

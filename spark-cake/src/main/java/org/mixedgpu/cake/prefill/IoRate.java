@@ -29,22 +29,23 @@ public final class IoRate {
     return new IoRate(0, Clock.SYSTEM);
   }
 
-  /** Called when a read begins; the result goes to {@link #finish}. */
-  public long begin() {
-    return clock.nanoTime();
+  /**
+   * Called when a read begins: gives the bytes their turn on the link, after all before.
+   *
+   * @return when they will have come over it, for {@link #finish}
+   */
+  public synchronized long begin(long bytes) {
+    long now = clock.nanoTime();
+    if (bytesPerSecond > 0) {
+      long start = freeAt - now > 0 ? freeAt : now;
+      freeAt = start + (long) (bytes * 1e9 / bytesPerSecond);
+      return freeAt;
+    }
+    return now;
   }
 
-  /** Returns when bytes whose read began then would have come over the link. */
-  public void finish(long begun, long bytes) {
-    if (bytesPerSecond == 0) {
-      return;
-    }
-    long end;
-    synchronized (this) {
-      long start = freeAt - begun > 0 ? freeAt : begun;
-      end = start + (long) (bytes * 1e9 / bytesPerSecond);
-      freeAt = end;
-    }
+  /** Returns at the time that {@link #begin} gave, or at once if it has passed. */
+  public void finish(long end) {
     long left = end - clock.nanoTime();
     if (left > 0) {
       clock.sleep(left);
