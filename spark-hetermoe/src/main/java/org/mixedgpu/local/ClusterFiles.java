@@ -2,11 +2,14 @@ package org.mixedgpu.local;
 
 import java.io.IOException;
 import java.net.URI;
+import java.net.URL;
+import java.net.URLClassLoader;
 import java.nio.file.FileVisitResult;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.SimpleFileVisitor;
 import java.nio.file.attribute.BasicFileAttributes;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -65,7 +68,7 @@ final class ClusterFiles {
             : List.of(conf().toString(), folders, jars));
   }
 
-  Path jar(String prefix) {
+  private Path jar(String prefix) {
     return classPath.stream()
         .filter(p -> p.getFileName().toString().startsWith(prefix))
         .findFirst()
@@ -76,6 +79,22 @@ final class ClusterFiles {
                     "The class path of the local cluster has no "
                         + prefix
                         + "*.jar; add Spark's jars and, for HDFS, hadoop-client-minicluster"));
+  }
+
+  /** Module options that this Spark version wants, asked of its own launcher. */
+  List<String> sparkJvmOptions() {
+    Path launcher = jar("spark-launcher_");
+    try (URLClassLoader loader = new URLClassLoader(new URL[] {launcher.toUri().toURL()})) {
+      Object options =
+          loader
+              .loadClass("org.apache.spark.launcher.JavaModuleOptions")
+              .getMethod("defaultModuleOptions")
+              .invoke(null);
+      return Arrays.stream(options.toString().trim().split("\\s+")).toList();
+    } catch (IOException | ReflectiveOperationException e) {
+      throw new MixedGpuException(
+          Fault.MISSING, "Cannot read the JVM options of this Spark version from " + launcher, e);
+    }
   }
 
   /** Spark wants its jars in one folder below SPARK_HOME: links to those of the class path. */

@@ -1,14 +1,6 @@
 package org.mixedgpu.local;
 
-import java.io.IOException;
-import java.io.UncheckedIOException;
-import java.net.InetAddress;
-import java.net.ServerSocket;
 import java.net.URI;
-import java.net.URL;
-import java.net.URLClassLoader;
-import java.net.URLConnection;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayDeque;
@@ -21,8 +13,6 @@ import java.util.Optional;
 import java.util.TreeMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
-import org.mixedgpu.base.Fault;
-import org.mixedgpu.base.MixedGpuException;
 
 /**
  * A cluster on loopback addresses of this machine: a Spark Master, Workers with unequal resources
@@ -31,7 +21,6 @@ import org.mixedgpu.base.MixedGpuException;
  * in {@code logs/} of the work folder.
  */
 public final class LocalCluster implements AutoCloseable {
-  private static final String LOOPBACK = "127.0.0.1";
   private static final Duration START = Duration.ofSeconds(180);
   private static final Pattern ALIVE = Pattern.compile("\"aliveworkers\"\\s*:\\s*(\\d+)");
 
@@ -50,7 +39,7 @@ public final class LocalCluster implements AutoCloseable {
     daemonHeap = builder.daemonHeap;
     files.checkNew();
     files.writeHome();
-    jvmOptions = sparkJvmOptions(files.jar("spark-launcher_"));
+    jvmOptions = files.sparkJvmOptions();
     Runtime.getRuntime().addShutdownHook(atExit);
     try {
       if (builder.hdfs) {
@@ -143,8 +132,8 @@ public final class LocalCluster implements AutoCloseable {
     Map<String, String> conf = new TreeMap<>();
     conf.put("spark.master", masterUrl);
     conf.put("spark.home", files.home().toString());
-    conf.put("spark.driver.host", LOOPBACK);
-    conf.put("spark.driver.bindAddress", LOOPBACK);
+    conf.put("spark.driver.host", Loopback.ADDRESS);
+    conf.put("spark.driver.bindAddress", Loopback.ADDRESS);
     conf.put("spark.executor.extraClassPath", files.conf() + ":" + files.folders());
     if (hdfs != null) {
       conf.put("spark.hadoop.fs.defaultFS", hdfs.toString());
@@ -198,9 +187,9 @@ public final class LocalCluster implements AutoCloseable {
   }
 
   private void startHdfs() {
-    int port = freePort();
-    String http = LOOPBACK + ":" + freePort();
-    hdfs = URI.create("hdfs://" + LOOPBACK + ":" + port);
+    int port = Loopback.freePort();
+    String http = Loopback.ADDRESS + ":" + Loopback.freePort();
+    hdfs = URI.create("hdfs://" + Loopback.ADDRESS + ":" + port);
     files.writeHadoop(hdfs, http);
     String nameNode = "org.apache.hadoop.hdfs.server.namenode.NameNode";
     Daemon format = start("format", nameNode, List.of("-format", "-nonInteractive", "-force"));
@@ -209,15 +198,15 @@ public final class LocalCluster implements AutoCloseable {
     }
     String state = "http://" + http + "/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState";
     start("namenode", nameNode, List.of())
-        .awaitReady(() -> fetch(state).contains("\"FSState\" : \"Operational\""), START);
+        .awaitReady(() -> Loopback.fetch(state).contains("\"FSState\" : \"Operational\""), START);
     start("datanode", "org.apache.hadoop.hdfs.server.datanode.DataNode", List.of())
-        .awaitReady(() -> fetch(state).contains("\"NumLiveDataNodes\" : 1"), START);
+        .awaitReady(() -> Loopback.fetch(state).contains("\"NumLiveDataNodes\" : 1"), START);
   }
 
   private void startSpark(List<WorkerSpec> workers) {
-    int port = freePort();
-    masterUrl = "spark://" + LOOPBACK + ":" + port;
-    masterUi = URI.create("http://" + LOOPBACK + ":" + freePort() + "/");
+    int port = Loopback.freePort();
+    masterUrl = "spark://" + Loopback.ADDRESS + ":" + port;
+    masterUi = URI.create("http://" + Loopback.ADDRESS + ":" + Loopback.freePort() + "/");
     String deploy = "org.apache.spark.deploy.";
     Daemon master =
         start(
@@ -225,7 +214,7 @@ public final class LocalCluster implements AutoCloseable {
             deploy + "master.Master",
             List.of(
                 "--host",
-                LOOPBACK,
+                Loopback.ADDRESS,
                 "--port",
                 "" + port,
                 "--webui-port",
@@ -235,7 +224,7 @@ public final class LocalCluster implements AutoCloseable {
                 files
                     .writeProperties("master.conf", Map.of("spark.port.maxRetries", "0"))
                     .toString()));
-    master.awaitReady(() -> fetch(masterUi + "json/").contains("aliveworkers"), START);
+    master.awaitReady(() -> Loopback.fetch(masterUi + "json/").contains("aliveworkers"), START);
     List<Daemon> daemons = new ArrayList<>();
     for (WorkerSpec worker : workers) {
       daemons.add(
@@ -244,9 +233,9 @@ public final class LocalCluster implements AutoCloseable {
               deploy + "worker.Worker",
               List.of(
                   "--host",
-                  LOOPBACK,
+                  Loopback.ADDRESS,
                   "--webui-port",
-                  "" + freePort(),
+                  "" + Loopback.freePort(),
                   "--cores",
                   "" + worker.cores(),
                   "--memory",
@@ -264,7 +253,7 @@ public final class LocalCluster implements AutoCloseable {
   }
 
   private int aliveWorkers() {
-    Matcher found = ALIVE.matcher(fetch(masterUi + "json/"));
+    Matcher found = ALIVE.matcher(Loopback.fetch(masterUi + "json/"));
     return found.find() ? Integer.parseInt(found.group(1)) : 0;
   }
 
@@ -286,51 +275,14 @@ public final class LocalCluster implements AutoCloseable {
     environment.keySet().removeIf(key -> key.startsWith("SPARK_") || key.startsWith("HADOOP_"));
     environment.put("SPARK_HOME", files.home().toString());
     environment.put("SPARK_CONF_DIR", files.conf().toString());
-    environment.put("SPARK_LOCAL_IP", LOOPBACK);
-    environment.put("SPARK_PUBLIC_DNS", LOOPBACK);
+    environment.put("SPARK_LOCAL_IP", Loopback.ADDRESS);
+    environment.put("SPARK_PUBLIC_DNS", Loopback.ADDRESS);
     // Spark's start scripts set this; without it executors can't be launched.
     environment.put("SPARK_SCALA_VERSION", "2.13");
     synchronized (this) {
       Daemon daemon = Daemon.start(name, builder, files.log(name));
       running.addFirst(daemon);
       return daemon;
-    }
-  }
-
-  /** Module options that this Spark version wants, asked of its own launcher. */
-  private static List<String> sparkJvmOptions(Path launcher) {
-    try (URLClassLoader loader = new URLClassLoader(new URL[] {launcher.toUri().toURL()})) {
-      Object options =
-          loader
-              .loadClass("org.apache.spark.launcher.JavaModuleOptions")
-              .getMethod("defaultModuleOptions")
-              .invoke(null);
-      return Arrays.stream(options.toString().trim().split("\\s+")).toList();
-    } catch (IOException | ReflectiveOperationException e) {
-      throw new MixedGpuException(
-          Fault.MISSING, "Cannot read the JVM options of this Spark version from " + launcher, e);
-    }
-  }
-
-  private static int freePort() {
-    try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getByName(LOOPBACK))) {
-      return socket.getLocalPort();
-    } catch (IOException e) {
-      throw new MixedGpuException(Fault.EXHAUSTED, "No free port on " + LOOPBACK, e);
-    }
-  }
-
-  /** The page's text, or nothing while there is no server. */
-  private static String fetch(String url) {
-    try {
-      URLConnection connection = URI.create(url).toURL().openConnection();
-      connection.setConnectTimeout(2000);
-      connection.setReadTimeout(5000);
-      try (var in = connection.getInputStream()) {
-        return new String(in.readAllBytes(), StandardCharsets.UTF_8);
-      }
-    } catch (IOException | UncheckedIOException e) {
-      return "";
     }
   }
 }
