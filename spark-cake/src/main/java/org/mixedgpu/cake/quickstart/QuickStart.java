@@ -1,6 +1,8 @@
 package org.mixedgpu.cake.quickstart;
 
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -10,9 +12,13 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.Callable;
+import org.mixedgpu.base.Check;
 import org.mixedgpu.cake.quickstart.spark.ClusterRun;
 import org.mixedgpu.cake.spark.CakePrefill;
 import org.mixedgpu.hetermoe.spark.HeterMoe;
+import org.mixedgpu.io.FileStore;
+import org.mixedgpu.io.HadoopFileStore;
+import org.mixedgpu.io.NewFile;
 import org.mixedgpu.local.LocalCluster;
 import org.mixedgpu.local.WorkerSpec;
 import picocli.CommandLine;
@@ -83,7 +89,7 @@ public final class QuickStart implements Callable<Integer> {
     List<String> lines = entries.stream().map(WordNet.Entry::line).toList();
     int train = lines.size() - HELD_OUT;
     say(start, "Text: " + entries.size() + " dictionary entries, " + HELD_OUT + " held out");
-    spark.writeLines(lines.subList(0, train), root + "/text");
+    write(root, "text.txt", String.join("\n", lines.subList(0, train)));
     say(start, "Training a mixture of experts: attention on " + NEWER + ", experts on " + OLDER);
     HeterMoe estimator =
         new HeterMoe()
@@ -101,7 +107,7 @@ public final class QuickStart implements Callable<Integer> {
             .setLearningRate(4e-3)
             .setWarmupSteps(Math.min(10, steps - 1));
     ClusterRun.Training training =
-        spark.train(estimator, root + "/text", lines.subList(train, lines.size()));
+        spark.train(estimator, root + "/text.txt", lines.subList(train, lines.size()));
 
     List<Prompts.Prompt> prompts = new ArrayList<>(Prompts.fewShot(entries, 16, 7));
     prompts.addAll(Prompts.questions(entries, 4, 6, 3000, 7));
@@ -125,6 +131,14 @@ public final class QuickStart implements Callable<Integer> {
       say(start, "  " + mode + " done");
     }
     return new Report(training, prompts, passes);
+  }
+
+  private static void write(String root, String name, String text) {
+    FileStore store = HadoopFileStore.of(Map.of("fs.defaultFS", root).entrySet());
+    try (NewFile file = store.create(FileStore.in(root, name))) {
+      file.write(ByteBuffer.wrap(text.getBytes(StandardCharsets.UTF_8)));
+      Check.that(file.publish(), "%s exists in a new file system", file.path());
+    }
   }
 
   private static Map<String, String> settings(LocalCluster cluster) {

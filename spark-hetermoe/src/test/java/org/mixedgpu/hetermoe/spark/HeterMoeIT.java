@@ -7,6 +7,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.stream.Stream;
@@ -23,6 +24,9 @@ import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.mixedgpu.hetermoe.spark.data.CorpusReader;
+import org.mixedgpu.hetermoe.spark.data.CorpusWriter;
+import org.mixedgpu.hetermoe.spark.data.PackReport;
 import org.mixedgpu.io.FileStore;
 import org.mixedgpu.io.HadoopFileStore;
 import org.mixedgpu.nn.checkpoint.Checkpoint;
@@ -134,6 +138,54 @@ class HeterMoeIT {
         .hasMessageContaining("warm up for fewer steps");
     assertThatThrownBy(() -> estimator(1, 1).setSequenceLength(100_000).fit(text()))
         .hasMessageContaining("takes at most 512 positions");
+  }
+
+  @Test
+  void thePackingDependsOnTheOrderOfRowsOnly() {
+    Dataset<Row> ordered = text().orderBy("id");
+    List<List<Integer>> expected = null;
+    for (int partitions : new int[] {1, 2, 5}) {
+      // A range partitioning keeps the order of ids across partitions.
+      PackReport packed =
+          new CorpusWriter(
+                  HadoopFileStore.ofDefaults(),
+                  path("tokens-" + partitions),
+                  () -> text -> text.chars().toArray(),
+                  256,
+                  10,
+                  32)
+              .write(
+                  ordered
+                      .repartitionByRange(partitions, ordered.col("id"))
+                      .sortWithinPartitions("id"),
+                  "text");
+      assertThat(packed.badRows()).isEqualTo(3);
+      assertThat(packed.problems()).containsEntry("empty text", 2L).containsEntry("null", 1L);
+      List<List<Integer>> sequences = new ArrayList<>();
+      try (CorpusReader reader = new CorpusReader(STORE, packed.corpus())) {
+        for (long s = 0; s < packed.corpus().sequences(); s++) {
+          sequences.add(Arrays.stream(reader.sequence(s)).boxed().toList());
+        }
+      }
+      assertThat(packed.corpus().shards()).hasSize(partitions);
+      expected = expected == null ? sequences : expected;
+      assertThat(sequences).isEqualTo(expected);
+    }
+  }
+
+  @Test
+  void tooLittleTextIsSaidWithItsCounts() {
+    assertThatThrownBy(
+            () ->
+                new CorpusWriter(
+                        HadoopFileStore.ofDefaults(),
+                        path("few"),
+                        () -> text -> text.chars().toArray(),
+                        256,
+                        10,
+                        100_000)
+                    .write(text(), "text"))
+        .hasMessageContaining("packed 43 rows into 1,684 tokens, 0 sequences");
   }
 
   private HeterMoe estimator(long attention, long experts) throws IOException {

@@ -49,11 +49,6 @@ public final class ClusterRun implements AutoCloseable {
     spark = SparkSession.builder().config(conf).getOrCreate();
   }
 
-  /** Puts lines where every executor can read them. */
-  public void writeLines(List<String> lines, String path) {
-    spark.createDataset(lines, Encoders.STRING()).write().text(path);
-  }
-
   /**
    * Trains on a file of one document per line.
    *
