@@ -29,6 +29,9 @@ public final class ConfDocs {
       spark.executor.memory  8g
       spark.executor.memoryOverhead  64g
 
+      # Without this the JVM allows as much memory outside the heap as inside it.
+      spark.executor.extraJavaOptions  -XX:MaxDirectMemorySize=60g
+
       # Members must start together, wherever the text lies, and once each.
       spark.locality.wait  0
       spark.speculation  false
