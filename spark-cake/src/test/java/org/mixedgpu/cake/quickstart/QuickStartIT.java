@@ -9,15 +9,16 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.UUID;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
 
 /** The quick start as a process of its own, as Maven starts it. */
 class QuickStartIT {
   private static final Duration LIMIT = Duration.ofMinutes(9);
 
-  @TempDir Path folder;
+  private final Path folder =
+      Path.of("target", "quickstart-it-" + UUID.randomUUID()).toAbsolutePath();
 
   @Test
   void trainsAndPrefillsAndLeavesAReportAndNoProcess() throws Exception {
@@ -59,6 +60,7 @@ class QuickStartIT {
   }
 
   private Process start(String... arguments) throws IOException {
+    Files.createDirectories(folder);
     List<String> command = new ArrayList<>();
     command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
     ManagementFactory.getRuntimeMXBean().getInputArguments().stream()
