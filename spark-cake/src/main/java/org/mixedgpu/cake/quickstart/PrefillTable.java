@@ -7,10 +7,7 @@ import java.util.function.ToIntFunction;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.cake.quickstart.spark.ClusterRun.Prefilled;
 
-/**
- * Time to first token and where the KV came from, for each pass over the prompts. Counts are sums,
- * times are of the prompts that found nothing in memory, since those are what the modes differ in.
- */
+/** Time to first token and where the KV came from, for each pass over the prompts. */
 final class PrefillTable {
   static final List<String> HEAD =
       List.of(
@@ -48,6 +45,11 @@ final class PrefillTable {
     /** Median of the prompts whose prefix was not in memory: the first of each group and task. */
     double coldMillis() {
       return median(rows.stream().filter(r -> r.reused() * 10 < r.tokens()).toList());
+    }
+
+    /** Median of the others. */
+    double warmMillis() {
+      return median(rows.stream().filter(r -> r.reused() * 10 >= r.tokens()).toList());
     }
 
     private static double median(List<Prefilled> rows) {

@@ -3,7 +3,6 @@ package org.mixedgpu.cake.quickstart;
 import java.util.List;
 import java.util.Locale;
 import java.util.function.ToDoubleFunction;
-import java.util.stream.Collectors;
 import org.mixedgpu.cake.quickstart.spark.ClusterRun;
 
 /** What the quick start found, for the terminal and as a page. A pure function of the results. */
@@ -28,7 +27,7 @@ record Report(
             100 * mean(ClusterRun.Step::attentionBusy),
             100 * mean(ClusterRun.Step::expertBusy),
             EMULATED)
-        + "\nPrefill by mode (tokens; the first pass wrote the caches that the others found)\n"
+        + "\nPrefill by mode (tokens; the first pass wrote the caches that load and cake found)\n"
         + Terminal.table(PrefillTable.HEAD, PrefillTable.rows(passes))
         + "All modes gave the same next tokens: "
         + PrefillTable.agree(passes)
@@ -76,10 +75,14 @@ record Report(
                 new Svg.Series("experts", steps, percent(ClusterRun.Step::expertBusy)))),
         "Share of each step in which a side's compute lane had work.");
     page.heading("Prefill");
-    page.plot(bars(), "Median time to first token by kind of prompt and mode.");
+    page.plot(
+        bars(),
+        "Median time to first token, for prompts that found their prefix in the task's memory and for"
+            + " those that did not.");
     page.table(PrefillTable.HEAD, PrefillTable.rows(passes));
     page.paragraph(
-        "Counts are tokens. The compute pass wrote the caches to HDFS; load and cake found them."
+        "Counts are tokens. The first pass found no cache, computed, wrote the caches to HDFS, and"
+            + " warmed up the executors; compute loads nothing, load and cake found the caches."
             + " TTFT cold is the median over prompts whose prefix was not in a task's memory. All"
             + " modes gave the same next tokens: "
             + PrefillTable.agree(passes)
@@ -88,24 +91,16 @@ record Report(
   }
 
   private String bars() {
-    List<String> kinds = prompts.stream().map(Prompts.Prompt::kind).distinct().toList();
-    double[][] medians = new double[kinds.size()][passes.size()];
-    for (int k = 0; k < kinds.size(); k++) {
-      String kind = kinds.get(k);
-      for (int p = 0; p < passes.size(); p++) {
-        PrefillTable.Pass pass = passes.get(p);
-        medians[k][p] =
-            new PrefillTable.Pass(
-                    pass.name(),
-                    pass.rows().stream()
-                        .filter(row -> prompts.get(row.id()).kind().equals(kind))
-                        .collect(Collectors.toList()),
-                    0)
-                .medianMillis();
-      }
+    double[][] millis = new double[2][passes.size()];
+    for (int p = 0; p < passes.size(); p++) {
+      millis[0][p] = passes.get(p).coldMillis();
+      millis[1][p] = passes.get(p).warmMillis();
     }
     return Svg.bars(
-        "TTFT (ms)", kinds, passes.stream().map(PrefillTable.Pass::name).toList(), medians);
+        "TTFT (ms)",
+        List.of("prefix not in memory", "prefix in memory"),
+        passes.stream().map(PrefillTable.Pass::name).toList(),
+        millis);
   }
 
   private double[] values(ToDoubleFunction<ClusterRun.Step> value) {
