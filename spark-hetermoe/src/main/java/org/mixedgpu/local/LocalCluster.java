@@ -221,8 +221,11 @@ public final class LocalCluster implements AutoCloseable {
                 "" + masterUi.getPort(),
                 "--properties-file",
                 // Without this, a taken port would move the Master somewhere else in silence.
+                // And its REST server has one port on all machines, which another Master may have.
                 files
-                    .writeProperties("master.conf", Map.of("spark.port.maxRetries", "0"))
+                    .writeProperties(
+                        "master.conf",
+                        Map.of("spark.port.maxRetries", "0", "spark.master.rest.enabled", "false"))
                     .toString()));
     master.awaitReady(() -> Loopback.fetch(masterUi + "json/").contains("aliveworkers"), START);
     List<Daemon> daemons = new ArrayList<>();
