@@ -71,7 +71,7 @@ final class JupyterKernel implements AutoCloseable {
 
   /** A subscription takes effect a moment after it connects: ask until an answer is published. */
   private void awaitReady() throws InterruptedException {
-    long deadline = System.nanoTime() + Duration.ofSeconds(60).toNanos();
+    long deadline = System.nanoTime() + Duration.ofSeconds(180).toNanos();
     while (System.nanoTime() < deadline && process.isAlive()) {
       send("kernel_info_request", JSON.createObjectNode());
       published.setReceiveTimeOut(1000);

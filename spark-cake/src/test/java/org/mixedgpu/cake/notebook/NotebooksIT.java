@@ -77,8 +77,12 @@ class NotebooksIT {
   }
 
   private JupyterKernel start() throws Exception {
-    return new JupyterKernel(
-        START, folder, folder.resolve("connection.json"), folder.resolve("kernel.log"));
+    Path log = folder.resolve("kernel.log");
+    try {
+      return new JupyterKernel(START, folder, folder.resolve("connection.json"), log);
+    } catch (IllegalStateException e) {
+      throw new IllegalStateException(Files.readString(log), e);
+    }
   }
 
   private static List<Path> files(String suffix) throws IOException {
