@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
 import java.net.InetAddress;
 import java.net.ServerSocket;
+import java.net.Socket;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -28,6 +29,7 @@ import org.zeromq.ZMQ;
  */
 final class JupyterKernel implements AutoCloseable {
   private static final ObjectMapper JSON = new ObjectMapper();
+  private static final Duration START = Duration.ofSeconds(120);
   private static final String DELIMITER = "<IDS|MSG>";
 
   private final String key = UUID.randomUUID().toString();
@@ -61,17 +63,39 @@ final class JupyterKernel implements AutoCloseable {
             .redirectErrorStream(true)
             .redirectOutput(log.toFile())
             .start();
-    shell = context.createSocket(SocketType.DEALER);
-    shell.connect("tcp://127.0.0.1:" + connection.get("shell_port").asInt());
-    published = context.createSocket(SocketType.SUB);
-    published.subscribe("");
-    published.connect("tcp://127.0.0.1:" + connection.get("iopub_port").asInt());
-    awaitReady();
+    try {
+      int shellPort = connection.get("shell_port").asInt();
+      int publishedPort = connection.get("iopub_port").asInt();
+      // Sockets made before there is anybody to connect to have been seen to stay silent.
+      awaitListening(shellPort);
+      awaitListening(publishedPort);
+      shell = context.createSocket(SocketType.DEALER);
+      shell.connect("tcp://127.0.0.1:" + shellPort);
+      published = context.createSocket(SocketType.SUB);
+      published.subscribe("");
+      published.connect("tcp://127.0.0.1:" + publishedPort);
+      awaitReady();
+    } catch (RuntimeException e) {
+      close();
+      throw e;
+    }
+  }
+
+  private void awaitListening(int port) throws InterruptedException {
+    long deadline = System.nanoTime() + START.toNanos();
+    while (System.nanoTime() < deadline && process.isAlive()) {
+      try (Socket socket = new Socket(InetAddress.getByName("127.0.0.1"), port)) {
+        return;
+      } catch (IOException e) {
+        Thread.sleep(200); // nobody listens yet
+      }
+    }
+    throw new IllegalStateException("The kernel does not listen; alive: " + process.isAlive());
   }
 
   /** A subscription takes effect a moment after it connects: ask until an answer is published. */
   private void awaitReady() throws InterruptedException {
-    long deadline = System.nanoTime() + Duration.ofSeconds(180).toNanos();
+    long deadline = System.nanoTime() + START.toNanos();
     while (System.nanoTime() < deadline && process.isAlive()) {
       send("kernel_info_request", JSON.createObjectNode());
       published.setReceiveTimeOut(1000);
