@@ -29,6 +29,7 @@ import org.zeromq.ZMQ;
  */
 final class JupyterKernel implements AutoCloseable {
   private static final ObjectMapper JSON = new ObjectMapper();
+  private static final Duration ANSWER = Duration.ofSeconds(25);
   private static final Duration START = Duration.ofSeconds(120);
   private static final String DELIMITER = "<IDS|MSG>";
 
@@ -66,7 +67,6 @@ final class JupyterKernel implements AutoCloseable {
     try {
       int shellPort = connection.get("shell_port").asInt();
       int publishedPort = connection.get("iopub_port").asInt();
-      // Sockets made before there is anybody to connect to have been seen to stay silent.
       awaitListening(shellPort);
       awaitListening(publishedPort);
       shell = context.createSocket(SocketType.DEALER);
@@ -95,7 +95,7 @@ final class JupyterKernel implements AutoCloseable {
 
   /** A subscription takes effect a moment after it connects: ask until an answer is published. */
   private void awaitReady() throws InterruptedException {
-    long deadline = System.nanoTime() + START.toNanos();
+    long deadline = System.nanoTime() + ANSWER.toNanos();
     while (System.nanoTime() < deadline && process.isAlive()) {
       send("kernel_info_request", JSON.createObjectNode());
       published.setReceiveTimeOut(1000);

@@ -78,10 +78,16 @@ class NotebooksIT {
 
   private JupyterKernel start() throws Exception {
     Path log = folder.resolve("kernel.log");
-    try {
-      return new JupyterKernel(START, folder, folder.resolve("connection.json"), log);
-    } catch (IllegalStateException e) {
-      throw new IllegalStateException(Files.readString(log), e);
+    // Now and then a kernel listens and never answers: its loops have ended before they began.
+    for (int attempt = 1; ; attempt++) {
+      try {
+        return new JupyterKernel(START, folder, folder.resolve("connection.json"), log);
+      } catch (IllegalStateException e) {
+        if (attempt == 4) {
+          throw new IllegalStateException(Files.readString(log), e);
+        }
+        System.out.println("Attempt " + attempt + ": " + e.getMessage());
+      }
     }
   }
 
