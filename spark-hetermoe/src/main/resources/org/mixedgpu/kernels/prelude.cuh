@@ -19,6 +19,9 @@ typedef long long i64;
 
 #define DEVICE __device__ __forceinline__
 
+#define INFINITY_F32 __int_as_float(0x7F800000)
+#define NAN_F32 __int_as_float(0x7FC00000)
+
 struct Bf16 {
   unsigned short bits;
 };
@@ -197,6 +200,86 @@ DEVICE void store16(S* p, uint4 raw) {
   *reinterpret_cast<uint4*>(p) = raw;
 }
 
+/** Access by 16 bytes: N elements, whose address must be a multiple of 16. */
+template <typename S>
+struct Wide {
+  static const int N = Pack<S>::N;
+  typedef uint4 Raw;
+
+  static DEVICE Raw load(const S* p) {
+    return load16(p);
+  }
+
+  static DEVICE void store(S* p, Raw raw) {
+    store16(p, raw);
+  }
+
+  static DEVICE Pack<S> floats(Raw raw) {
+    return unpack<S>(raw);
+  }
+
+  static DEVICE Raw raw(const Pack<S>& x) {
+    return pack<S>(x);
+  }
+};
+
+/** Access by single elements, for any address and any width. */
+template <typename S>
+struct Single {
+  static const int N = 1;
+  typedef S Raw;
+
+  static DEVICE Raw load(const S* p) {
+    return *p;
+  }
+
+  static DEVICE void store(S* p, Raw raw) {
+    *p = raw;
+  }
+
+  static DEVICE Pack<S> floats(Raw raw) {
+    Pack<S> x;
+    x.at[0] = widen(raw);
+    return x;
+  }
+
+  static DEVICE Raw raw(const Pack<S>& x) {
+    return narrow<S>(x.at[0]);
+  }
+};
+
+/** Four elements; their address must be a multiple of their size. */
+template <typename S>
+DEVICE void load4(float (&x)[4], const S* p) {
+  uint2 raw = *reinterpret_cast<const uint2*>(p);
+  unpackPair(raw.x, x, S());
+  unpackPair(raw.y, x + 2, S());
+}
+
+template <>
+DEVICE void load4<float>(float (&x)[4], const float* p) {
+  float4 raw = *reinterpret_cast<const float4*>(p);
+  x[0] = raw.x;
+  x[1] = raw.y;
+  x[2] = raw.z;
+  x[3] = raw.w;
+}
+
+template <typename S>
+DEVICE void store4(S* p, const float (&x)[4]) {
+  *reinterpret_cast<uint2*>(p) = make_uint2(packPair(x[0], x[1], S()), packPair(x[2], x[3], S()));
+}
+
+template <>
+DEVICE void store4<float>(float* p, const float (&x)[4]) {
+  *reinterpret_cast<float4*>(p) = make_float4(x[0], x[1], x[2], x[3]);
+}
+
+template <typename S>
+DEVICE bool aligned4(const S* p) {
+  return ((u64) p & (4 * sizeof(S) - 1)) == 0;
+}
+
 // --- functions -----------------------------------------------------------------------------------
 
 /** e^x; about two units in the last place in F32, enough for T where T has 16 bits. */
@@ -265,6 +348,30 @@ DEVICE float sumOf(float x, int lanes) {
 
 DEVICE float maxOf(float x, int lanes) {
   return combine(x, lanes, Max());
+}
+
+// --- rows ----------------------------------------------------------------------------------------
+
+/** Loads that a thread has in flight in a loop over one operand. */
+#define AHEAD 4
+
+/** A row is for `lanes` neighbouring threads, a power of two; a block has several, or is one. */
+struct Lanes {
+  int lane;
+  int row;
+  int rows;
+
+  DEVICE Lanes(int lanes) {
+    lane = threadIdx.x & (lanes - 1);
+    row = threadIdx.x / lanes;
+    rows = blockDim.x / lanes;
+  }
+};
+
+/** Whether every row of this width starts at a multiple of 16 bytes and ends at one. */
+template <typename S>
+DEVICE bool wideRows(const S* p, i64 width) {
+  return aligned16(p) && width % Pack<S>::N == 0;
 }
 
 // --- faults --------------------------------------------------------------------------------------
