@@ -15,7 +15,7 @@
 
 static const int BM = 128;
 static const int BN = 128;
-static const int BK = 16;
+static const int BK = 8;
 static const int TILE_THREADS = 256;
 static const int PAD = 4;  // keeps float4 reads aligned and spreads the banks
 static const int EACH = BM * BK / TILE_THREADS;
@@ -110,7 +110,7 @@ DEVICE void product(
       fromA.take(a, m0, k0 + BK);
       fromB.take(b, n0, k0 + BK);
     }
-#pragma unroll
+#pragma unroll 4
     for (int k = 0; k < BK; k++) {
       float p[8];
       float q[8];
@@ -171,17 +171,17 @@ DEVICE void rowsTimesWeights(
   }
 }
 
-extern "C" __global__ void __launch_bounds__(TILE_THREADS) grouped_nt(
+extern "C" __global__ void __launch_bounds__(TILE_THREADS, 2) grouped_nt(
     T* out, const T* in, const T* w, const int* offsets, int rows, int experts, int n, int k, int* faults) {
   rowsTimesWeights<true>(out, in, w, offsets, rows, experts, n, k, faults);
 }
 
-extern "C" __global__ void __launch_bounds__(TILE_THREADS) grouped_nn(
+extern "C" __global__ void __launch_bounds__(TILE_THREADS, 2) grouped_nn(
     T* out, const T* in, const T* w, const int* offsets, int rows, int experts, int n, int k, int* faults) {
   rowsTimesWeights<false>(out, in, w, offsets, rows, experts, k, n, faults);
 }
 
-extern "C" __global__ void __launch_bounds__(TILE_THREADS) grouped_tn(
+extern "C" __global__ void __launch_bounds__(TILE_THREADS, 2) grouped_tn(
     float* dW,
     const T* dOut,
     const T* in,
