@@ -30,6 +30,10 @@
 #endif
 
 #define QUAD(d, i) "+f"(d[i][0]), "+f"(d[i][1]), "+f"(d[i][2]), "+f"(d[i][3])
+#define NEW_QUAD(d, i) "=f"(d[i][0]), "=f"(d[i][1]), "=f"(d[i][2]), "=f"(d[i][3])
+#define NEW_QUADS8(d, i)                                                                     \
+  NEW_QUAD(d, i), NEW_QUAD(d, i + 1), NEW_QUAD(d, i + 2), NEW_QUAD(d, i + 3), NEW_QUAD(d, i + 4), \
+      NEW_QUAD(d, i + 5), NEW_QUAD(d, i + 6), NEW_QUAD(d, i + 7)
 #define QUADS8(d, i)                                                                           \
   QUAD(d, i), QUAD(d, i + 1), QUAD(d, i + 2), QUAD(d, i + 3), QUAD(d, i + 4), QUAD(d, i + 5), \
       QUAD(d, i + 6), QUAD(d, i + 7)
@@ -110,6 +114,55 @@ DEVICE void storeTile(const TensorMap& map, u32 from, int column, int head, int 
       : "memory");
 }
 
+/** A piece of memory, a multiple of 16 bytes. */
+DEVICE void loadBytes(u32 to, const void* from, u32 bytes, u32 barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+      "l"(from),
+      "r"(bytes),
+      "r"(barrier)
+      : "memory");
+}
+
+DEVICE void commitStores() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+
+/** Until what this thread's stores read may be overwritten. */
+DEVICE void awaitStores() {
+  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+}
+
+DEVICE void finishStores() {
+  asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+}
+
+/** Makes this thread's writes to shared memory visible to products and to the copy engine. */
+DEVICE void fenceAsync() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+DEVICE void storeShared(u32 to, u32 x) {
+  asm volatile("st.shared.b32 [%0], %1;" ::"r"(to), "r"(x) : "memory");
+}
+
+DEVICE float4 loadShared(u32 from) {
+  float4 x;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+               : "r"(from)
+               : "memory");
+  return x;
+}
+
+DEVICE void lowerRegisters() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(LOADER_REGISTERS));
+}
+
+DEVICE void raiseRegisters() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(CONSUMER_REGISTERS));
+}
+
 DEVICE void fenceProducts() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
@@ -143,10 +196,58 @@ DEVICE u64 describe(u32 at, u32 leading) {
   return (u64) ((at & 0x3FFFF) >> 4) | (u64) (leading >> 4) << 16 | (u64) (1024 >> 4) << 32 | 1ull << 62;
 }
 
-/** d[64, 64] = a · bᵀ, or added to d; both in shared memory, b stored [64][16]. */
-DEVICE void multiplyAsync(float (&d)[8][4], u64 a, u64 b, int add) {
+/** d[64, 64] = a · bᵀ; both in shared memory, b stored [64][16]. What d held is not read. */
+DEVICE void multiplyFirst(float (&d)[8][4], u64 a, u64 b) {
   asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
+      "{\n.reg .pred p;\nsetp.ne.b32 p, 0, 0;\n"
+      WGMMA(64) "{"
+      "%0, %1, %2, %3, %4, %5, %6, %7, "
+      "%8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, "
+      "%24, %25, %26, %27, %28, %29, %30, %31"
+      "}, %32, %33, p, 1, 1, 0, 0;\n}"
+      : NEW_QUADS8(d, 0)
+      : "l"(a), "l"(b));
+}
+
+/** d[64, 96] = a · bᵀ; both in shared memory, b stored [96][16]. What d held is not read. */
+DEVICE void multiplyFirst(float (&d)[12][4], u64 a, u64 b) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, 0, 0;\n"
+      WGMMA(96) "{"
+      "%0, %1, %2, %3, %4, %5, %6, %7, "
+      "%8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, "
+      "%24, %25, %26, %27, %28, %29, %30, %31, "
+      "%32, %33, %34, %35, %36, %37, %38, %39, "
+      "%40, %41, %42, %43, %44, %45, %46, %47"
+      "}, %48, %49, p, 1, 1, 0, 0;\n}"
+      : NEW_QUADS8(d, 0), NEW_QUAD(d, 8), NEW_QUAD(d, 9), NEW_QUAD(d, 10), NEW_QUAD(d, 11)
+      : "l"(a), "l"(b));
+}
+
+/** d[64, 128] = a · bᵀ; both in shared memory, b stored [128][16]. What d held is not read. */
+DEVICE void multiplyFirst(float (&d)[16][4], u64 a, u64 b) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, 0, 0;\n"
+      WGMMA(128) "{"
+      "%0, %1, %2, %3, %4, %5, %6, %7, "
+      "%8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, "
+      "%24, %25, %26, %27, %28, %29, %30, %31, "
+      "%32, %33, %34, %35, %36, %37, %38, %39, "
+      "%40, %41, %42, %43, %44, %45, %46, %47, "
+      "%48, %49, %50, %51, %52, %53, %54, %55, "
+      "%56, %57, %58, %59, %60, %61, %62, %63"
+      "}, %64, %65, p, 1, 1, 0, 0;\n}"
+      : NEW_QUADS8(d, 0), NEW_QUADS8(d, 8)
+      : "l"(a), "l"(b));
+}
+
+/** d[64, 64] += a · bᵀ; both in shared memory, b stored [64][16]. */
+DEVICE void multiplyAdd(float (&d)[8][4], u64 a, u64 b) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.eq.b32 p, 0, 0;\n"
       WGMMA(64) "{"
       "%0, %1, %2, %3, %4, %5, %6, %7, "
       "%8, %9, %10, %11, %12, %13, %14, %15, "
@@ -154,27 +255,29 @@ DEVICE void multiplyAsync(float (&d)[8][4], u64 a, u64 b, int add) {
       "%24, %25, %26, %27, %28, %29, %30, %31"
       "}, %32, %33, p, 1, 1, 0, 0;\n}"
       : QUADS8(d, 0)
-      : "l"(a), "l"(b), "r"(add));
+      : "l"(a), "l"(b));
 }
 
-/** d[64, 64] += a · b; a in registers, b in shared memory, stored [16][64]. */
-DEVICE void multiplyAddAsync(float (&d)[8][4], const u32 (&a)[4], u64 b, int add) {
+/** d[64, 96] += a · bᵀ; both in shared memory, b stored [96][16]. */
+DEVICE void multiplyAdd(float (&d)[12][4], u64 a, u64 b) {
   asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
-      WGMMA(64) "{"
+      "{\n.reg .pred p;\nsetp.eq.b32 p, 0, 0;\n"
+      WGMMA(96) "{"
       "%0, %1, %2, %3, %4, %5, %6, %7, "
       "%8, %9, %10, %11, %12, %13, %14, %15, "
       "%16, %17, %18, %19, %20, %21, %22, %23, "
-      "%24, %25, %26, %27, %28, %29, %30, %31"
-      "}, {%32, %33, %34, %35}, %36, p, 1, 1, 1;\n}"
-      : QUADS8(d, 0)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));
+      "%24, %25, %26, %27, %28, %29, %30, %31, "
+      "%32, %33, %34, %35, %36, %37, %38, %39, "
+      "%40, %41, %42, %43, %44, %45, %46, %47"
+      "}, %48, %49, p, 1, 1, 0, 0;\n}"
+      : QUADS8(d, 0), QUAD(d, 8), QUAD(d, 9), QUAD(d, 10), QUAD(d, 11)
+      : "l"(a), "l"(b));
 }
 
-/** d[64, 128] = a · bᵀ, or added to d; both in shared memory, b stored [128][16]. */
-DEVICE void multiplyAsync(float (&d)[16][4], u64 a, u64 b, int add) {
+/** d[64, 128] += a · bᵀ; both in shared memory, b stored [128][16]. */
+DEVICE void multiplyAdd(float (&d)[16][4], u64 a, u64 b) {
   asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
+      "{\n.reg .pred p;\nsetp.eq.b32 p, 0, 0;\n"
       WGMMA(128) "{"
       "%0, %1, %2, %3, %4, %5, %6, %7, "
       "%8, %9, %10, %11, %12, %13, %14, %15, "
@@ -186,13 +289,27 @@ DEVICE void multiplyAsync(float (&d)[16][4], u64 a, u64 b, int add) {
       "%56, %57, %58, %59, %60, %61, %62, %63"
       "}, %64, %65, p, 1, 1, 0, 0;\n}"
       : QUADS8(d, 0), QUADS8(d, 8)
-      : "l"(a), "l"(b), "r"(add));
+      : "l"(a), "l"(b));
+}
+
+/** d[64, 64] += a · b; a in registers, b in shared memory, stored [16][64]. */
+DEVICE void multiplyAdd(float (&d)[8][4], const u32 (&a)[4], u64 b) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.eq.b32 p, 0, 0;\n"
+      WGMMA(64) "{"
+      "%0, %1, %2, %3, %4, %5, %6, %7, "
+      "%8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, "
+      "%24, %25, %26, %27, %28, %29, %30, %31"
+      "}, {%32, %33, %34, %35}, %36, p, 1, 1, 1;\n}"
+      : QUADS8(d, 0)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 
 /** d[64, 128] += a · b; a in registers, b in shared memory, stored [16][128]. */
-DEVICE void multiplyAddAsync(float (&d)[16][4], const u32 (&a)[4], u64 b, int add) {
+DEVICE void multiplyAdd(float (&d)[16][4], const u32 (&a)[4], u64 b) {
   asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
+      "{\n.reg .pred p;\nsetp.eq.b32 p, 0, 0;\n"
       WGMMA(128) "{"
       "%0, %1, %2, %3, %4, %5, %6, %7, "
       "%8, %9, %10, %11, %12, %13, %14, %15, "
@@ -204,11 +321,12 @@ DEVICE void multiplyAddAsync(float (&d)[16][4], const u32 (&a)[4], u64 b, int ad
       "%56, %57, %58, %59, %60, %61, %62, %63"
       "}, {%64, %65, %66, %67}, %68, p, 1, 1, 1;\n}"
       : QUADS8(d, 0), QUADS8(d, 8)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 
-// --- forward -------------------------------------------------------------------------------------
+// --- tiles and work ------------------------------------------------------------------------------
 
+/** Sizes that all kernels share, and which rows meet which. */
 struct Sizes {
   int queries;
   int keys;
@@ -229,53 +347,86 @@ struct Sizes {
     return (min(query + OWN, queries) - 1 + offset()) / OTHER;
   }
 
-  /** Whether all queries of [query, query + 64) see all keys of [key, key + OTHER). */
-  DEVICE bool allVisible(int query, int key) const {
-    return key + OTHER - 1 <= query + offset() && (window == 0 || key > query + 63 + offset() - window);
+  /** Steps of OTHER queries that keys [key, key + OWN) go over. */
+  DEVICE int firstQueryStep(int key) const {
+    return max(0, key - offset()) / OTHER;
+  }
+
+  DEVICE int lastQueryStep(int key) const {
+    int last = queries - 1;
+    return (window == 0 ? last : min(last, key + OWN - 1 - offset() + window - 1)) / OTHER;
+  }
+
+  /** Whether all queries of [query, query + queryCount) see all keys of [key, key + keyCount). */
+  DEVICE bool allVisible(int query, int queryCount, int key, int keyCount) const {
+    return key + keyCount - 1 <= query + offset()
+        && (window == 0 || key > query + queryCount - 1 + offset() - window);
   }
 };
 
-/** One piece of work: 64 · CONSUMERS queries of one head. Those that see most keys come first. */
+/** One piece of work: OWN rows of one head of one sequence. */
 struct Work {
   int sequence;
   int head;
-  int query;
+  int row;
 
-  /** False after the last. Every other round runs backwards, so that blocks get equal shares. */
-  DEVICE bool take(int round, const Sizes& sizes, int sequences) {
-    int all = sizes.heads * sequences;
-    int tiles = (sizes.queries + OWN - 1) / OWN;
+  /**
+   * The largest pieces come first: the last rows, or the first. Every other round runs backwards, so
+   * that blocks get equal shares. False after the last.
+   */
+  DEVICE bool take(
+      int round, const Sizes& sizes, int heads, int rows, bool lastFirst, int sequences) {
+    int all = heads * sequences;
+    int tiles = (rows + OWN - 1) / OWN;
     int position = round % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x;
     int index = round * gridDim.x + position;
-    sequence = index % all / sizes.heads;
-    head = index % all % sizes.heads;
-    query = (tiles - 1 - index / all) * OWN;
+    int tile = index / all;
+    sequence = index % all / heads;
+    head = index % heads;
+    row = (lastFirst ? tiles - 1 - tile : tile) * OWN;
     return index < tiles * all;
   }
 };
 
-/** Shared memory: tiles first, 1024-byte aligned, then barriers. */
+/** Shared memory, 1024-byte aligned: two tiles of a block's own, two of the other side, barriers. */
 struct Layout {
-  u32 ownQ;
-  u32 result;
-  u32 otherK;
-  u32 otherV;
+  u32 own;
+  u32 other;
   u32 barriers;
 
   DEVICE Layout(u32 start) {
-    ownQ = (start + 1023) & ~1023u;
-    result = ownQ + CONSUMERS * OWN_BYTES;
-    otherK = result + CONSUMERS * OWN_BYTES;
-    otherV = otherK + STAGES * OTHER_BYTES;
-    barriers = otherV + STAGES * OTHER_BYTES;
+    own = (start + 1023) & ~1023u;
+    other = own + 2 * CONSUMERS * OWN_BYTES;
+    barriers = other + STAGES * (2 * OTHER_BYTES + OTHER * 8);
   }
 
-  DEVICE u32 fullQ() const { return barriers; }
-  DEVICE u32 emptyQ() const { return barriers + 8; }
-  DEVICE u32 fullK(int i) const { return barriers + 16 + i % STAGES * 32; }
-  DEVICE u32 emptyK(int i) const { return fullK(i) + 8; }
-  DEVICE u32 fullV(int i) const { return fullK(i) + 16; }
-  DEVICE u32 emptyV(int i) const { return fullK(i) + 24; }
+  DEVICE u32 otherA(int i) const { return other + i % STAGES * OTHER_BYTES; }
+  DEVICE u32 otherB(int i) const { return otherA(i) + STAGES * OTHER_BYTES; }
+  DEVICE u32 statistics(int i) const {
+    return other + 2 * STAGES * OTHER_BYTES + i % STAGES * (OTHER * 8);
+  }
+  DEVICE u32 fullOwn() const { return barriers; }
+  DEVICE u32 emptyOwn() const { return barriers + 8; }
+  DEVICE u32 fullA(int i) const { return barriers + 16 + i % STAGES * 32; }
+  DEVICE u32 emptyA(int i) const { return fullA(i) + 8; }
+  DEVICE u32 fullB(int i) const { return fullA(i) + 16; }
+  DEVICE u32 emptyB(int i) const { return fullA(i) + 24; }
+
+  /** All threads call; a tile is empty when each warp that computes has said so. */
+  DEVICE void initialise() const {
+    if (threadIdx.x == 0) {
+      initBarrier(fullOwn(), 1);
+      initBarrier(emptyOwn(), CONSUMERS * 4);
+      for (int i = 0; i < STAGES; i++) {
+        initBarrier(fullA(i), 1);
+        initBarrier(emptyA(i), CONSUMERS * 4);
+        initBarrier(fullB(i), 1);
+        initBarrier(emptyB(i), CONSUMERS * 4);
+      }
+      fenceAsync();
+    }
+    __syncthreads();
+  }
 };
 
 /** Parity of the i-th use of one of STAGES stages. */
@@ -283,13 +434,28 @@ DEVICE u32 parity(int i) {
   return i / STAGES & 1;
 }
 
+DEVICE void loadOwn(u32 to, const TensorMap& map, u32 full, int head, int row, int sequence) {
+#pragma unroll 1
+  for (int i = 0; i < CONSUMERS * CHUNKS; i++) {
+    loadTile(to + i * OWN_CHUNK, map, full, i % CHUNKS * 64, head, row + i / CHUNKS * 64, sequence);
+  }
+}
+
+/** The count-th tile of the other side, when its place is empty. */
 DEVICE void loadOther(
-    u32 to, const TensorMap& map, u32 full, u32 empty, u32 emptyParity, int head, int key, int sequence) {
-  await(empty, emptyParity);
+    u32 to, const TensorMap& map, u32 full, u32 empty, int count, int head, int row, int sequence) {
+  await(empty, parity(count) ^ 1);
   expectBytes(full, OTHER_BYTES);
-#pragma unroll
+#pragma unroll 1
   for (int c = 0; c < CHUNKS; c++) {
-    loadTile(to + c * OTHER_CHUNK, map, full, c * 64, head, key, sequence);
+    loadTile(to + c * OTHER_CHUNK, map, full, c * 64, head, row, sequence);
+  }
+}
+
+DEVICE void zero(float (&sums)[HEAD / 8][4]) {
+#pragma unroll
+  for (int i = 0; i < HEAD / 8; i++) {
+    sums[i][0] = sums[i][1] = sums[i][2] = sums[i][3] = 0;
   }
 }
 
@@ -299,13 +465,13 @@ typedef float Scores[OTHER / 8][4];
 DEVICE void startScores(Scores& scores, u32 ownQ, u32 otherK) {
   u64 a = describe(ownQ, 16);
   u64 b = describe(otherK, 16);
+  multiplyFirst(scores, a, b);
 #pragma unroll
-  for (int d = 0; d < HEAD / 16; d++) {
-    multiplyAsync(
+  for (int d = 1; d < HEAD / 16; d++) {
+    multiplyAdd(
         scores,
         a + ((d / 4 * OWN_CHUNK + d % 4 * 32) >> 4),
-        b + ((d / 4 * OTHER_CHUNK + d % 4 * 32) >> 4),
-        d > 0);
+        b + ((d / 4 * OTHER_CHUNK + d % 4 * 32) >> 4));
   }
 }
 
@@ -314,11 +480,12 @@ DEVICE void startSums(float (&sums)[HEAD / 8][4], const u32 (&weights)[OTHER / 1
   u64 b = describe(otherV, OTHER_CHUNK);
 #pragma unroll
   for (int i = 0; i < OTHER / 16; i++) {
-    multiplyAddAsync(sums, weights[i], b + (i * 2048 >> 4), 1);
+    multiplyAdd(sums, weights[i], b + (i * 2048 >> 4));
   }
 }
 
-DEVICE void mask(Scores& scores, const Sizes& sizes, int row, int key) {
+/** Elements that a query does not see become `hidden`; row is the query of the first of two rows. */
+DEVICE void mask(Scores& scores, const Sizes& sizes, int row, int key, float hidden) {
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     int last = row + i / 2 * 8 + sizes.offset() - key;
@@ -327,11 +494,55 @@ DEVICE void mask(Scores& scores, const Sizes& sizes, int row, int key) {
     for (int j = 0; j < OTHER / 8; j++) {
       int column = j * 8 + threadIdx.x % 4 * 2 + i % 2;
       if (column > last || column <= before) {
-        scores[j][i] = __int_as_float(0xFF800000);
+        scores[j][i] = hidden;
       }
     }
   }
 }
+
+DEVICE void packWeights(u32 (&packed)[OTHER / 16][4], const Scores& weights) {
+#pragma unroll
+  for (int i = 0; i < OTHER / 16; i++) {
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+      const float* pair = &weights[2 * i + j / 2][j % 2 * 2];
+      packed[i][j] = packPair(pair[0], pair[1], T());
+    }
+  }
+}
+
+/** A warpgroup's 64 rows, each half of a fragment times its factor, through shared memory. */
+DEVICE void storeOwn(
+    const TensorMap& map,
+    u32 own,
+    const float (&sums)[HEAD / 8][4],
+    float factor0,
+    float factor1,
+    const Work& work,
+    int row,
+    int rows,
+    int barrier) {
+  int lane = threadIdx.x % 32;
+  turn(barrier, 128);
+  u32 to = own + (threadIdx.x % 128 / 32 * 16 + lane / 4) * 128 + lane % 4 * 4;
+#pragma unroll
+  for (int i = 0; i < HEAD / 8; i++) {
+    u32 at = to + i / 8 * OWN_CHUNK + (i % 8 ^ lane / 4) * 16;
+    storeShared(at, packPair(sums[i][0] * factor0, sums[i][1] * factor0, T()));
+    storeShared(at + 1024, packPair(sums[i][2] * factor1, sums[i][3] * factor1, T()));
+  }
+  fenceAsync();
+  turn(barrier, 128);
+  if (threadIdx.x % 128 == 0 && row < rows) {
+#pragma unroll
+    for (int c = 0; c < CHUNKS; c++) {
+      storeTile(map, own + c * OWN_CHUNK, c * 64, work.head, row, work.sequence);
+    }
+    commitStores();
+  }
+}
+
+#ifndef BACKWARD
 
 /** Online softmax of two rows of a thread (the thread's elements of them). */
 struct Softmax {
@@ -372,17 +583,6 @@ struct Softmax {
   }
 };
 
-DEVICE void packWeights(u32 (&packed)[OTHER / 16][4], const Scores& weights) {
-#pragma unroll
-  for (int i = 0; i < OTHER / 16; i++) {
-#pragma unroll
-    for (int j = 0; j < 4; j++) {
-      const float* pair = &weights[2 * i + j / 2][j % 2 * 2];
-      packed[i][j] = packPair(pair[0], pair[1], T());
-    }
-  }
-}
-
 extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionForward(
     const __grid_constant__ TensorMap outMap,
     const __grid_constant__ TensorMap qMap,
@@ -400,59 +600,51 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionForward(
   Layout at((u32) __cvta_generic_to_shared(shared));
   Sizes sizes = {queries, keys, heads, kvHeads, window};
   int group = heads / kvHeads;
-  if (threadIdx.x == 0) {
-    initBarrier(at.fullQ(), 1);
-    initBarrier(at.emptyQ(), CONSUMERS * 4);
-    for (int i = 0; i < STAGES; i++) {
-      initBarrier(at.fullK(i), 1);
-      initBarrier(at.emptyK(i), CONSUMERS * 4);
-      initBarrier(at.fullV(i), 1);
-      initBarrier(at.emptyV(i), CONSUMERS * 4);
-    }
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-  }
-  __syncthreads();
+  at.initialise();
   if (threadIdx.x < 128) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(LOADER_REGISTERS));
+    lowerRegisters();
     if (threadIdx.x == 0) {
       Work work;
       int countK = 0;
       int countV = 0;
-      for (int round = 0; work.take(round, sizes, sequences); round++) {
+      for (int round = 0; work.take(round, sizes, heads, queries, true, sequences); round++) {
         int kvHead = work.head / group;
-        int first = sizes.firstStep(work.query);
-        int last = sizes.lastStep(work.query);
-        await(at.emptyQ(), round % 2 ^ 1);
-        expectBytes(at.fullQ(), CONSUMERS * OWN_BYTES);
-        for (int c = 0; c < CONSUMERS * CHUNKS; c++) {
-          loadTile(
-              at.ownQ + c * OWN_CHUNK,
-              qMap,
-              at.fullQ(),
-              c % CHUNKS * 64,
-              work.head,
-              work.query + c / CHUNKS * 64,
-              work.sequence);
-        }
+        int first = sizes.firstStep(work.row);
+        int last = sizes.lastStep(work.row);
+        await(at.emptyOwn(), round % 2 ^ 1);
+        expectBytes(at.fullOwn(), CONSUMERS * OWN_BYTES);
+        loadOwn(at.own, qMap, at.fullOwn(), work.head, work.row, work.sequence);
         // The order in which they are used: K of a step before V of the step before it.
         for (int step = last; step >= first - 1; step--) {
           if (step >= first) {
-            u32 to = at.otherK + countK % STAGES * OTHER_BYTES;
             loadOther(
-                to, kMap, at.fullK(countK), at.emptyK(countK), parity(countK) ^ 1, kvHead, step * OTHER, work.sequence);
+                at.otherA(countK),
+                kMap,
+                at.fullA(countK),
+                at.emptyA(countK),
+                countK,
+                kvHead,
+                step * OTHER,
+                work.sequence);
             countK++;
           }
           if (step < last) {
-            u32 to = at.otherV + countV % STAGES * OTHER_BYTES;
             loadOther(
-                to, vMap, at.fullV(countV), at.emptyV(countV), parity(countV) ^ 1, kvHead, (step + 1) * OTHER, work.sequence);
+                at.otherB(countV),
+                vMap,
+                at.fullB(countV),
+                at.emptyB(countV),
+                countV,
+                kvHead,
+                (step + 1) * OTHER,
+                work.sequence);
             countV++;
           }
         }
       }
     }
   } else {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(CONSUMER_REGISTERS));
+    raiseRegisters();
     int consumer = threadIdx.x / 128 - 1;
     int thread = threadIdx.x % 128;
     int lane = threadIdx.x % 32;
@@ -460,8 +652,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionForward(
     int ownTurn = 1 + consumer;
     int nextTurn = 1 + (consumer + 1) % CONSUMERS;
     int ownBarrier = 1 + CONSUMERS + consumer;
-    u32 ownQ = at.ownQ + consumer * OWN_BYTES;
-    u32 result = at.result + consumer * OWN_BYTES;
+    u32 ownQ = at.own + consumer * OWN_BYTES;
+    u32 result = at.own + (CONSUMERS + consumer) * OWN_BYTES;
     float factor = scale * LOG2E;
     if (consumer == CONSUMERS - 1) {
       passTurn(nextTurn, 256);
@@ -469,63 +661,60 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionForward(
     Work work;
     int countK = 0;
     int countV = 0;
-    for (int round = 0; work.take(round, sizes, sequences); round++) {
-      int first = sizes.firstStep(work.query);
-      int step = sizes.lastStep(work.query);
-      int tile = work.query + consumer * 64;
+    for (int round = 0; work.take(round, sizes, heads, queries, true, sequences); round++) {
+      int first = sizes.firstStep(work.row);
+      int step = sizes.lastStep(work.row);
+      int tile = work.row + consumer * 64;
       int row = tile + thread / 32 * 16 + lane / 4;
       Softmax softmax;
       Scores scores;
       u32 weights[OTHER / 16][4];
       float sums[HEAD / 8][4];
-#pragma unroll
-      for (int i = 0; i < HEAD / 8; i++) {
-        sums[i][0] = sums[i][1] = sums[i][2] = sums[i][3] = 0;
-      }
-      await(at.fullQ(), round % 2);
-      await(at.fullK(countK), parity(countK));
+      zero(sums);
+      await(at.fullOwn(), round % 2);
+      await(at.fullA(countK), parity(countK));
       pin(scores);
       fenceProducts();
-      startScores(scores, ownQ, at.otherK + countK % STAGES * OTHER_BYTES);
+      startScores(scores, ownQ, at.otherA(countK));
       commitProducts();
       awaitProducts<0>();
       pin(scores);
       if (leader) {
-        arrive(at.emptyK(countK));
+        arrive(at.emptyA(countK));
       }
       countK++;
-      if (!sizes.allVisible(tile, step * OTHER)) {
-        mask(scores, sizes, row, step * OTHER);
+      if (!sizes.allVisible(tile, 64, step * OTHER, OTHER)) {
+        mask(scores, sizes, row, step * OTHER, __int_as_float(0xFF800000));
       }
       softmax.add(scores, factor);
       packWeights(weights, scores);
       for (step--; step >= first; step--) {
-        await(at.fullK(countK), parity(countK));
+        await(at.fullA(countK), parity(countK));
         turn(ownTurn, 256);
         pin(scores);
         pin(sums);
         fenceProducts();
-        startScores(scores, ownQ, at.otherK + countK % STAGES * OTHER_BYTES);
+        startScores(scores, ownQ, at.otherA(countK));
         commitProducts();
-        await(at.fullV(countV), parity(countV));
+        await(at.fullB(countV), parity(countV));
         fenceProducts();
-        startSums(sums, weights, at.otherV + countV % STAGES * OTHER_BYTES);
+        startSums(sums, weights, at.otherB(countV));
         commitProducts();
         passTurn(nextTurn, 256);
         awaitProducts<1>();
         pin(scores);
         if (leader) {
-          arrive(at.emptyK(countK));
+          arrive(at.emptyA(countK));
         }
         countK++;
-        if (!sizes.allVisible(tile, step * OTHER)) {
-          mask(scores, sizes, row, step * OTHER);
+        if (!sizes.allVisible(tile, 64, step * OTHER, OTHER)) {
+          mask(scores, sizes, row, step * OTHER, __int_as_float(0xFF800000));
         }
         softmax.add(scores, factor);
         awaitProducts<0>();
         pin(sums);
         if (leader) {
-          arrive(at.emptyV(countV));
+          arrive(at.emptyB(countV));
         }
         countV++;
 #pragma unroll
@@ -538,17 +727,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionForward(
         packWeights(weights, scores);
       }
       if (leader) {
-        arrive(at.emptyQ());
+        arrive(at.emptyOwn());
       }
-      await(at.fullV(countV), parity(countV));
+      await(at.fullB(countV), parity(countV));
       pin(sums);
       fenceProducts();
-      startSums(sums, weights, at.otherV + countV % STAGES * OTHER_BYTES);
+      startSums(sums, weights, at.otherB(countV));
       commitProducts();
       awaitProducts<0>();
       pin(sums);
       if (leader) {
-        arrive(at.emptyV(countV));
+        arrive(at.emptyB(countV));
       }
       countV++;
 
@@ -565,32 +754,317 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionForward(
       }
       // The earlier result must have left shared memory.
       if (thread == 0) {
-        asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+        awaitStores();
       }
-      turn(ownBarrier, 128);
-      u32 to = result + (thread / 32 * 16 + lane / 4) * 128 + lane % 4 * 4;
-#pragma unroll
-      for (int i = 0; i < HEAD / 8; i++) {
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-          u32 pair = packPair(
-              sums[i][2 * half] * inverse[half], sums[i][2 * half + 1] * inverse[half], T());
-          u32 piece = (i % 8 ^ lane / 4) * 16;
-          asm volatile("st.shared.b32 [%0], %1;" ::"r"(to + i / 8 * OWN_CHUNK + half * 1024 + piece), "r"(pair)
-                       : "memory");
-        }
-      }
-      asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-      turn(ownBarrier, 128);
-      if (thread == 0 && tile < queries) {
-        for (int c = 0; c < CHUNKS; c++) {
-          storeTile(outMap, result + c * OWN_CHUNK, c * 64, work.head, tile, work.sequence);
-        }
-        asm volatile("cp.async.bulk.commit_group;" ::: "memory");
-      }
+      storeOwn(outMap, result, sums, inverse[0], inverse[1], work, tile, queries, ownBarrier);
     }
     if (thread == 0) {
-      asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+      finishStores();
     }
   }
 }
+
+#else
+
+/** weights *= gradients - delta of the element's row (queries own the rows). */
+DEVICE void scoreGradients(Scores& weights, const Scores& gradients, const float2 (&statistic)[2]) {
+#pragma unroll
+  for (int j = 0; j < OTHER / 8; j++) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      weights[j][i] *= gradients[j][i] - statistic[i / 2].y;
+    }
+  }
+}
+
+/** Elements whose query does not see their key become 0; row is the key of the first of two rows. */
+DEVICE void maskQueries(Scores& weights, const Sizes& sizes, int row, int query) {
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    int first = row + i / 2 * 8 - sizes.offset() - query;
+    int after = sizes.window == 0 ? 0x7FFFFFFF : first + sizes.window;
+#pragma unroll
+    for (int j = 0; j < OTHER / 8; j++) {
+      int column = j * 8 + threadIdx.x % 4 * 2 + i % 2;
+      if (column < first || column >= after) {
+        weights[j][i] = 0;
+      }
+    }
+  }
+}
+
+/** dQ: work is 64 · CONSUMERS queries of a head, over the keys they see. */
+extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionBackwardQueries(
+    const __grid_constant__ TensorMap dQMap,
+    const __grid_constant__ TensorMap dOutMap,
+    const __grid_constant__ TensorMap qMap,
+    const __grid_constant__ TensorMap kMap,
+    const __grid_constant__ TensorMap vMap,
+    const float2* statistics,
+    int queries,
+    int keys,
+    int heads,
+    int kvHeads,
+    int sequences,
+    int window,
+    float scale,
+    int padded) {
+  extern __shared__ __align__(1024) char shared[];
+  Layout at((u32) __cvta_generic_to_shared(shared));
+  Sizes sizes = {queries, keys, heads, kvHeads, window};
+  int group = heads / kvHeads;
+  u32 ownGradients = at.own + CONSUMERS * OWN_BYTES;
+  at.initialise();
+  if (threadIdx.x < 128) {
+    lowerRegisters();
+    if (threadIdx.x == 0) {
+      Work work;
+      int count = 0;
+      for (int round = 0; work.take(round, sizes, heads, queries, true, sequences); round++) {
+        int kvHead = work.head / group;
+        await(at.emptyOwn(), round % 2 ^ 1);
+        expectBytes(at.fullOwn(), 2 * CONSUMERS * OWN_BYTES);
+        loadOwn(at.own, qMap, at.fullOwn(), work.head, work.row, work.sequence);
+        loadOwn(ownGradients, dOutMap, at.fullOwn(), work.head, work.row, work.sequence);
+        int first = sizes.firstStep(work.row);
+        for (int step = sizes.lastStep(work.row); step >= first; step--, count++) {
+          loadOther(at.otherA(count), kMap, at.fullA(count), at.emptyA(count), count, kvHead, step * OTHER, work.sequence);
+          loadOther(at.otherB(count), vMap, at.fullB(count), at.emptyB(count), count, kvHead, step * OTHER, work.sequence);
+        }
+      }
+    }
+  } else {
+    raiseRegisters();
+    int consumer = threadIdx.x / 128 - 1;
+    int thread = threadIdx.x % 128;
+    bool leader = threadIdx.x % 32 == 0;
+    u32 ownQ = at.own + consumer * OWN_BYTES;
+    u32 ownGradient = ownGradients + consumer * OWN_BYTES;
+    float factor = scale * LOG2E;
+    Work work;
+    int count = 0;
+    for (int round = 0; work.take(round, sizes, heads, queries, true, sequences); round++) {
+      int first = sizes.firstStep(work.row);
+      int step = sizes.lastStep(work.row);
+      int tile = work.row + consumer * 64;
+      int row = tile + thread / 32 * 16 + threadIdx.x % 32 / 4;
+      float2 statistic[2];
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        int query = row + half * 8;
+        statistic[half] = query < queries
+            ? statistics[((i64) work.sequence * heads + work.head) * padded + query]
+            : make_float2(__int_as_float(0x7F800000), 0);
+      }
+      Scores weights;
+      Scores gradients;
+      u32 packed[OTHER / 16][4];
+      float sums[HEAD / 8][4];
+      zero(sums);
+      pin(sums);
+      await(at.fullOwn(), round % 2);
+      for (bool later = false; step >= first; step--, count++, later = true) {
+        await(at.fullA(count), parity(count));
+        fenceProducts();
+        startScores(weights, ownQ, at.otherA(count));
+        commitProducts();
+        await(at.fullB(count), parity(count));
+        startScores(gradients, ownGradient, at.otherB(count));
+        commitProducts();
+        awaitProducts<1>();
+        pin(weights);
+        pin(sums);
+        if (later && leader) {
+          arrive(at.emptyA(count - 1));
+        }
+#pragma unroll
+        for (int j = 0; j < OTHER / 8; j++) {
+#pragma unroll
+          for (int i = 0; i < 4; i++) {
+            weights[j][i] = power2(fmaf(weights[j][i], factor, -statistic[i / 2].x));
+          }
+        }
+        if (!sizes.allVisible(tile, 64, step * OTHER, OTHER)) {
+          mask(weights, sizes, row, step * OTHER, 0.0f);
+        }
+        awaitProducts<0>();
+        pin(gradients);
+        if (leader) {
+          arrive(at.emptyB(count));
+        }
+        scoreGradients(weights, gradients, statistic);
+        packWeights(packed, weights);
+        fenceProducts();
+        startSums(sums, packed, at.otherA(count));
+        commitProducts();
+      }
+      awaitProducts<0>();
+      pin(sums);
+      if (leader) {
+        arrive(at.emptyA(count - 1));
+      }
+      storeOwn(dQMap, ownQ, sums, scale, scale, work, tile, queries, 1 + consumer);
+      if (thread == 0) {
+        awaitStores();
+      }
+      turn(1 + consumer, 128);
+      if (leader) {
+        arrive(at.emptyOwn());
+      }
+    }
+    if (thread == 0) {
+      finishStores();
+    }
+  }
+}
+
+/** dK and dV: work is 64 · CONSUMERS keys of a KV head, over the queries of all its heads. */
+extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionBackwardKeys(
+    const __grid_constant__ TensorMap dKMap,
+    const __grid_constant__ TensorMap dVMap,
+    const __grid_constant__ TensorMap dOutMap,
+    const __grid_constant__ TensorMap qMap,
+    const __grid_constant__ TensorMap kMap,
+    const __grid_constant__ TensorMap vMap,
+    const float2* statistics,
+    int queries,
+    int keys,
+    int heads,
+    int kvHeads,
+    int sequences,
+    int window,
+    float scale,
+    int padded) {
+  extern __shared__ __align__(1024) char shared[];
+  Layout at((u32) __cvta_generic_to_shared(shared));
+  Sizes sizes = {queries, keys, heads, kvHeads, window};
+  int group = heads / kvHeads;
+  u32 ownValues = at.own + CONSUMERS * OWN_BYTES;
+  at.initialise();
+  if (threadIdx.x < 128) {
+    lowerRegisters();
+    if (threadIdx.x == 0) {
+      Work work;
+      int count = 0;
+      for (int round = 0; work.take(round, sizes, kvHeads, keys, false, sequences); round++) {
+        await(at.emptyOwn(), round % 2 ^ 1);
+        expectBytes(at.fullOwn(), 2 * CONSUMERS * OWN_BYTES);
+        loadOwn(at.own, kMap, at.fullOwn(), work.head, work.row, work.sequence);
+        loadOwn(ownValues, vMap, at.fullOwn(), work.head, work.row, work.sequence);
+        int first = sizes.firstQueryStep(work.row);
+        int last = sizes.lastQueryStep(work.row);
+        for (int head = work.head * group; head < (work.head + 1) * group; head++) {
+          for (int step = first; step <= last; step++, count++) {
+            u32 full = at.fullA(count);
+            await(at.emptyA(count), parity(count) ^ 1);
+            expectBytes(full, 2 * OTHER_BYTES + OTHER * 8);
+            i64 row = ((i64) work.sequence * heads + head) * padded + step * OTHER;
+            loadBytes(at.statistics(count), statistics + row, OTHER * 8, full);
+#pragma unroll 1
+            for (int c = 0; c < CHUNKS; c++) {
+              loadTile(at.otherA(count) + c * OTHER_CHUNK, qMap, full, c * 64, head, step * OTHER, work.sequence);
+              loadTile(at.otherB(count) + c * OTHER_CHUNK, dOutMap, full, c * 64, head, step * OTHER, work.sequence);
+            }
+          }
+        }
+      }
+    }
+  } else {
+    raiseRegisters();
+    int consumer = threadIdx.x / 128 - 1;
+    int thread = threadIdx.x % 128;
+    int lane = threadIdx.x % 32;
+    bool leader = lane == 0;
+    u32 ownK = at.own + consumer * OWN_BYTES;
+    u32 ownV = ownValues + consumer * OWN_BYTES;
+    float factor = scale * LOG2E;
+    Work work;
+    int count = 0;
+    for (int round = 0; work.take(round, sizes, kvHeads, keys, false, sequences); round++) {
+      int first = sizes.firstQueryStep(work.row);
+      int steps = max(0, sizes.lastQueryStep(work.row) - first + 1);
+      int all = steps * group;
+      int tile = work.row + consumer * 64;
+      int row = tile + thread / 32 * 16 + lane / 4;
+      Scores weights;
+      Scores gradients;
+      u32 packedWeights[OTHER / 16][4];
+      u32 packedGradients[OTHER / 16][4];
+      float sumsK[HEAD / 8][4];
+      float sumsV[HEAD / 8][4];
+      zero(sumsK);
+      zero(sumsV);
+      pin(sumsK);
+      pin(sumsV);
+      await(at.fullOwn(), round % 2);
+      int step = first;
+      for (int i = 0; i < all; i++, count++) {
+        await(at.fullA(count), parity(count));
+        fenceProducts();
+        startScores(weights, ownK, at.otherA(count));
+        commitProducts();
+        startScores(gradients, ownV, at.otherB(count));
+        commitProducts();
+        awaitProducts<1>();
+        pin(weights);
+        pin(sumsK);
+        if (i > 0 && leader) {
+          arrive(at.emptyA(count - 1));
+        }
+        u32 statistic = at.statistics(count) + lane % 4 * 16;
+#pragma unroll
+        for (int j = 0; j < OTHER / 8; j++) {
+          float4 s = loadShared(statistic + j * 64);
+          weights[j][0] = power2(fmaf(weights[j][0], factor, -s.x));
+          weights[j][1] = power2(fmaf(weights[j][1], factor, -s.z));
+          weights[j][2] = power2(fmaf(weights[j][2], factor, -s.x));
+          weights[j][3] = power2(fmaf(weights[j][3], factor, -s.z));
+        }
+        if (!sizes.allVisible(step * OTHER, OTHER, tile, 64)) {
+          maskQueries(weights, sizes, row, step * OTHER);
+        }
+        packWeights(packedWeights, weights);
+        fenceProducts();
+        startSums(sumsV, packedWeights, at.otherB(count));
+        commitProducts();
+        awaitProducts<1>();
+        pin(gradients);
+#pragma unroll
+        for (int j = 0; j < OTHER / 8; j++) {
+          float4 s = loadShared(statistic + j * 64);
+          weights[j][0] *= gradients[j][0] - s.y;
+          weights[j][1] *= gradients[j][1] - s.w;
+          weights[j][2] *= gradients[j][2] - s.y;
+          weights[j][3] *= gradients[j][3] - s.w;
+        }
+        packWeights(packedGradients, weights);
+        fenceProducts();
+        startSums(sumsK, packedGradients, at.otherA(count));
+        commitProducts();
+        awaitProducts<1>();
+        pin(sumsV);
+        step = step + 1 < first + steps ? step + 1 : first;
+      }
+      awaitProducts<0>();
+      pin(sumsK);
+      pin(sumsV);
+      if (all > 0 && leader) {
+        arrive(at.emptyA(count - 1));
+      }
+      storeOwn(dKMap, ownK, sumsK, scale, scale, work, tile, keys, 1 + consumer);
+      storeOwn(dVMap, ownV, sumsV, 1, 1, work, tile, keys, 1 + consumer);
+      if (thread == 0) {
+        awaitStores();
+      }
+      turn(1 + consumer, 128);
+      if (leader) {
+        arrive(at.emptyOwn());
+      }
+    }
+    if (thread == 0) {
+      finishStores();
+    }
+  }
+}
+
+#endif
