@@ -2,7 +2,8 @@
 // later (mma.sync, ldmatrix, cp.async). Formulas, operands and their shapes are those of attention.cu,
 // whose attentionStatistics also serves the backward kernels here.
 //
-// Defines: HEAD, a multiple of 16 up to 256; WARPS, FRAGMENTS, OTHER and SPLIT as below.
+// Defines: HEAD, a multiple of 16 up to 256; WARPS, FRAGMENTS and OTHER as below; one of FORWARD,
+// BACKWARD_QUERIES and BACKWARD_KEYS says which kernel is compiled, the last one with SPLIT.
 //   A block owns OWN = WARPS · FRAGMENTS · 16 rows: queries of one head, or keys of one KV head in
 //   attentionBackwardKeys, where a warp has all scores of its rows, so that probabilities go from one
 //   product to the next in registers. Of the other side OTHER rows at a time lie in shared memory.
@@ -18,8 +19,8 @@
 // own dK and dV, queries own dQ): scores are computed twice, and no sum depends on timing.
 // Assumes scale > 0 and 16-byte alignment of all operands.
 
-#if !defined(HEAD) || !defined(WARPS) || !defined(FRAGMENTS) || !defined(OTHER) || !defined(SPLIT)
-#error "HEAD, WARPS, FRAGMENTS, OTHER and SPLIT must be defined"
+#if !defined(HEAD) || !defined(WARPS) || !defined(FRAGMENTS) || !defined(OTHER)
+#error "HEAD, WARPS, FRAGMENTS and OTHER must be defined"
 #endif
 
 #if defined(T_BF16)
@@ -38,11 +39,7 @@ constexpr int STRIDE = HEAD + 8;
 constexpr int ROW_BYTES = STRIDE * 2;
 constexpr int DEPTHS = HEAD / 16;
 constexpr int GROUPS = OTHER / 16;
-constexpr int COLUMNS = HEAD / SPLIT;
 constexpr float LOG2E = 1.4426950408889634f;
-constexpr float LN2 = 0.6931471805599453f;
-// Less than any score, and still finite when two are subtracted.
-constexpr float LOWEST = -1e30f;
 
 // --- instructions --------------------------------------------------------------------------------
 
@@ -257,6 +254,12 @@ struct Sizes {
 
 // --- kernels -------------------------------------------------------------------------------------
 
+#ifdef FORWARD
+
+constexpr float LN2 = 0.6931471805599453f;
+// Less than any score, and still finite when two are subtracted.
+constexpr float LOWEST = -1e30f;
+
 extern "C" __global__ void __launch_bounds__(THREADS) attentionForward(
     T* out,
     float* logSumExp,
@@ -392,6 +395,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionForward(
       shared + warp * WARP_ROWS * ROW_BYTES);
 }
 
+#endif
+
+#ifdef BACKWARD_QUERIES
+
 /** dQ: a block owns queries of a head and goes over the keys they see. */
 extern "C" __global__ void __launch_bounds__(THREADS) attentionBackwardQueries(
     T* dQ,
@@ -500,6 +507,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionBackwardQueries(
       factors,
       shared + warp * WARP_ROWS * ROW_BYTES);
 }
+
+#endif
+
+#ifdef BACKWARD_KEYS
+
+constexpr int COLUMNS = HEAD / SPLIT;
 
 /** dK and dV: a block owns keys of a KV head and goes over the queries of all its heads. */
 extern "C" __global__ void __launch_bounds__(THREADS) attentionBackwardKeys(
@@ -638,3 +651,5 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionBackwardKeys(
   storeRows<COLUMNS>(dK + at, kvStride, keys - own, sumsK, factors[0], scratch);
   storeRows<COLUMNS>(dV + at, kvStride, keys - own, sumsV, factors[1], scratch);
 }
+
+#endif

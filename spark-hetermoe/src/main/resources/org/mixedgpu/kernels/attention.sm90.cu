@@ -48,9 +48,6 @@ constexpr u32 OTHER_CHUNK = OTHER * 128;
 constexpr u32 LOADER_REGISTERS = CONSUMERS == 2 ? 24 : 32;
 constexpr u32 CONSUMER_REGISTERS = CONSUMERS == 2 ? 240 : 160;
 constexpr float LOG2E = 1.4426950408889634f;
-constexpr float LN2 = 0.6931471805599453f;
-// Less than any score, and still finite when two are subtracted.
-constexpr float LOWEST = -1e30f;
 
 /** What cuTensorMapEncodeTiled fills in. */
 struct alignas(64) TensorMap {
@@ -542,7 +539,11 @@ DEVICE void storeOwn(
   }
 }
 
-#ifndef BACKWARD
+#ifdef FORWARD
+
+constexpr float LN2 = 0.6931471805599453f;
+// Less than any score, and still finite when two are subtracted.
+constexpr float LOWEST = -1e30f;
 
 /** Online softmax of two rows of a thread (the thread's elements of them). */
 struct Softmax {
@@ -764,7 +765,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionForward(
   }
 }
 
-#else
+#endif
+
+#ifdef BACKWARD_QUERIES
 
 /** weights *= gradients - delta of the element's row (queries own the rows). */
 DEVICE void scoreGradients(Scores& weights, const Scores& gradients, const float2 (&statistic)[2]) {
@@ -773,22 +776,6 @@ DEVICE void scoreGradients(Scores& weights, const Scores& gradients, const float
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       weights[j][i] *= gradients[j][i] - statistic[i / 2].y;
-    }
-  }
-}
-
-/** Elements whose query does not see their key become 0; row is the key of the first of two rows. */
-DEVICE void maskQueries(Scores& weights, const Sizes& sizes, int row, int query) {
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    int first = row + i / 2 * 8 - sizes.offset() - query;
-    int after = sizes.window == 0 ? 0x7FFFFFFF : first + sizes.window;
-#pragma unroll
-    for (int j = 0; j < OTHER / 8; j++) {
-      int column = j * 8 + threadIdx.x % 4 * 2 + i % 2;
-      if (column < first || column >= after) {
-        weights[j][i] = 0;
-      }
     }
   }
 }
@@ -914,6 +901,26 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionBackwardQuerie
     }
     if (thread == 0) {
       finishStores();
+    }
+  }
+}
+
+#endif
+
+#ifdef BACKWARD_KEYS
+
+/** Elements whose query does not see their key become 0; row is the key of the first of two rows. */
+DEVICE void maskQueries(Scores& weights, const Sizes& sizes, int row, int query) {
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    int first = row + i / 2 * 8 - sizes.offset() - query;
+    int after = sizes.window == 0 ? 0x7FFFFFFF : first + sizes.window;
+#pragma unroll
+    for (int j = 0; j < OTHER / 8; j++) {
+      int column = j * 8 + threadIdx.x % 4 * 2 + i % 2;
+      if (column < first || column >= after) {
+        weights[j][i] = 0;
+      }
     }
   }
 }
