@@ -320,14 +320,16 @@ abstract class BackendContract extends OpContract {
       compare.check(
           "adamW, step " + step,
           8,
-          (b, t) -> b.adamW(t[0], t[1], t[2], t[3], hyper),
+          (b, t) -> b.adamW(t[0], t[1], t[2], t[3], null, hyper),
           compare.inOut(second.length),
           compare.inOut(second.length),
           compare.inOut(second, second.length),
           compare.in(second.length));
     }
     refused(
-        () -> backend.adamW(f32(2), f32(2), f32(2), f32(3), new AdamWStep(1, 0, 0, 0, 0, 1, 1)),
+        () ->
+            backend.adamW(
+                f32(2), f32(2), f32(2), f32(3), null, new AdamWStep(1, 0, 0, 0, 0, 1, 1)),
         "adamW",
         "gradient",
         "[2]",

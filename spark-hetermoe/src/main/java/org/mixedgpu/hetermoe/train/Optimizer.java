@@ -82,6 +82,7 @@ public final class Optimizer implements AutoCloseable {
           firstMoments.tensor(name),
           secondMoments.tensor(name),
           grads.tensor(name),
+          null,
           step);
     }
   }
