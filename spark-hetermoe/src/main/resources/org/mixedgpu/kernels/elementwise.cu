@@ -14,7 +14,9 @@
 // go element by element.
 
 #define THREADS 256
+#ifndef UNROLL
 #define UNROLL 2
+#endif
 
 /** out = f(in) with `INS` inputs and `OUTS` outputs; all loads of a thread come before its stores. */
 template <typename S, int INS, int OUTS, typename F>
