@@ -126,17 +126,24 @@ DEVICE void product(
   __syncthreads();  // the next tile begins with either stage
 }
 
-/** Calls write(row, column, sum) for this thread's patch of the tile at (m0, n0). */
-template <typename Write>
-DEVICE void patch(const float (&sums)[8][8], int m0, int n0, int rows, int cols, Write write) {
+/** Stores this thread's patch of the tile at (m0, n0) to out[rows, cols], or adds it. */
+template <bool ADD, typename S>
+DEVICE void put(S* out, const float (&sums)[8][8], int m0, int n0, int rows, int cols) {
 #pragma unroll
   for (int i = 0; i < 8; i++) {
     int row = m0 + threadIdx.x / 16 * 4 + i % 4 + i / 4 * 64;
+    S* to = out + (i64) row * cols;
+    float old[8];
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+      int col = n0 + threadIdx.x % 16 * 4 + j % 4 + j / 4 * 64;
+      old[j] = ADD && row < rows && col < cols ? widen(to[col]) : 0;
+    }
 #pragma unroll
     for (int j = 0; j < 8; j++) {
       int col = n0 + threadIdx.x % 16 * 4 + j % 4 + j / 4 * 64;
       if (row < rows && col < cols) {
-        write(row, col, sums[i][j]);
+        to[col] = narrow<S>(old[j] + sums[i][j]);
       }
     }
   }
@@ -165,9 +172,7 @@ DEVICE void rowsTimesWeights(
     View b = TRANSPOSED ? view(expert, length, cols, length) : view(expert, cols, length, cols);
     product<true, TRANSPOSED>(sums, a, b, tile.m * BM, tile.n * BN, length);
     T* to = out + (i64) tile.begin * cols;
-    patch(sums, tile.m * BM, tile.n * BN, height, cols, [=](int row, int col, float sum) {
-      to[(i64) row * cols + col] = narrow<T>(sum);
-    });
+    put<false>(to, sums, tile.m * BM, tile.n * BN, height, cols);
   }
 }
 
@@ -208,8 +213,6 @@ extern "C" __global__ void __launch_bounds__(TILE_THREADS, 2) grouped_tn(
     View b = view(in + (i64) tile.begin * k, k, length, k);
     product<false, false>(sums, a, b, tile.m * BM, tile.n * BN, length);
     float* to = dW + (i64) tile.expert * n * k;
-    patch(sums, tile.m * BM, tile.n * BN, n, k, [=](int row, int col, float sum) {
-      to[(i64) row * k + col] += sum;
-    });
+    put<true>(to, sums, tile.m * BM, tile.n * BN, n, k);
   }
 }

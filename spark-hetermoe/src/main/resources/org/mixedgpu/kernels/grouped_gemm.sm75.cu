@@ -24,8 +24,8 @@
 #define WARPS_M 2
 #define WARPS_N 2
 #endif
-#ifndef BAND
-#define BAND 16
+#ifndef TILE_BAND
+#define TILE_BAND 16
 #endif
 
 static const int THREADS = WARPS_M * WARPS_N * 32;
@@ -216,7 +216,7 @@ DEVICE void product(
     }
     commit();
   };
-  auto put = [&](int step) {
+  auto land = [&](int step) {
     if (step < steps) {
       u32 to = ring0 + step % STAGES * (A_BYTES + B_BYTES);
       moveA.put(to);
@@ -229,7 +229,7 @@ DEVICE void product(
   }
   for (int step = 0; step < STAGES - 1; step++) {
     take(step);
-    put(step);
+    land(step);
   }
   for (int step = 0; step < steps; step++) {
     await<STAGES - 2>();
@@ -237,16 +237,14 @@ DEVICE void product(
     take(step + STAGES - 1);
     u32 from = ring0 + step % STAGES * (A_BYTES + B_BYTES);
     multiplyStage<A_COLS, B_COLS>(sums, from, from + A_BYTES);
-    put(step + STAGES - 1);
+    land(step + STAGES - 1);
   }
   await<0>();
   __syncthreads();  // the next tile begins with any stage
 }
 
-/** Calls write(row, column, two sums) for this thread's part of the tile at (m0, n0). */
-template <typename Write>
-DEVICE void pairs(
-    const float (&sums)[MI][NI][4], int m0, int n0, int rows, int cols, Write write) {
+/** Stores this thread's part of the tile at (m0, n0) to out[rows, cols], two elements at a time. */
+DEVICE void put(T* out, const float (&sums)[MI][NI][4], int m0, int n0, int rows, int cols) {
   int lane = threadIdx.x % 32;
   m0 += threadIdx.x / 32 / WARPS_N * WM + lane / 4;
   n0 += threadIdx.x / 32 % WARPS_N * WN + lane % 4 * 2;
@@ -257,7 +255,34 @@ DEVICE void pairs(
     for (int j = 0; j < NI; j++) {
       int col = n0 + j * 8;
       if (row < rows && col < cols) {
-        write(row, col, sums[i / 2][j][i % 2 * 2], sums[i / 2][j][i % 2 * 2 + 1]);
+        const float* sum = sums[i / 2][j] + i % 2 * 2;
+        *reinterpret_cast<u32*>(out + (i64) row * cols + col) = packPair(sum[0], sum[1], T());
+      }
+    }
+  }
+}
+
+/** Adds it to out[rows, cols] instead; a row's old values are all on their way before one is used. */
+DEVICE void add(float* out, const float (&sums)[MI][NI][4], int m0, int n0, int rows, int cols) {
+  int lane = threadIdx.x % 32;
+  m0 += threadIdx.x / 32 / WARPS_N * WM + lane / 4;
+  n0 += threadIdx.x / 32 % WARPS_N * WN + lane % 4 * 2;
+#pragma unroll
+  for (int i = 0; i < MI * 2; i++) {
+    int row = m0 + i * 8;
+    float2* to = reinterpret_cast<float2*>(out + (i64) row * cols + n0);
+    float2 old[NI];
+#pragma unroll
+    for (int j = 0; j < NI; j++) {
+      if (row < rows && n0 + j * 8 < cols) {
+        old[j] = to[j * 4];
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < NI; j++) {
+      if (row < rows && n0 + j * 8 < cols) {
+        const float* sum = sums[i / 2][j] + i % 2 * 2;
+        to[j * 4] = make_float2(old[j].x + sum[0], old[j].y + sum[1]);
       }
     }
   }
@@ -275,7 +300,7 @@ DEVICE void rowsTimesWeights(
     int cols,
     int length,
     int* faults) {
-  TileWalk<BAND> walk = tileWalk<BAND>(
+  TileWalk<TILE_BAND> walk = tileWalk<TILE_BAND>(
       offsets, experts, rows, BM, 0, (cols + BN - 1) / BN, faults, GROUPED_MATMUL_OFFSETS);
   Tile tile;
   for (int t = blockIdx.x; walk.find(t, tile); t += gridDim.x) {
@@ -285,10 +310,7 @@ DEVICE void rowsTimesWeights(
     View a = view(in + (i64) tile.begin * length, length, height, length);
     View b = TRANSPOSED ? view(expert, length, cols, length) : view(expert, cols, length, cols);
     product<true, TRANSPOSED>(sums, a, b, tile.m * BM, tile.n * BN, length);
-    T* to = out + (i64) tile.begin * cols;
-    pairs(sums, tile.m * BM, tile.n * BN, height, cols, [=](int row, int col, float x, float y) {
-      *reinterpret_cast<u32*>(to + (i64) row * cols + col) = packPair(x, y, T());
-    });
+    put(out + (i64) tile.begin * cols, sums, tile.m * BM, tile.n * BN, height, cols);
   }
 }
 
@@ -312,7 +334,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) grouped_tn(
     int n,
     int k,
     int* faults) {
-  TileWalk<BAND> walk = tileWalk<BAND>(
+  TileWalk<TILE_BAND> walk = tileWalk<TILE_BAND>(
       offsets,
       experts,
       rows,
@@ -328,11 +350,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) grouped_tn(
     View a = view(dOut + (i64) tile.begin * n, n, length, n);
     View b = view(in + (i64) tile.begin * k, k, length, k);
     product<false, false>(sums, a, b, tile.m * BM, tile.n * BN, length);
-    float* to = dW + (i64) tile.expert * n * k;
-    pairs(sums, tile.m * BM, tile.n * BN, n, k, [=](int row, int col, float x, float y) {
-      float2* at = reinterpret_cast<float2*>(to + (i64) row * k + col);
-      float2 old = *at;
-      *at = make_float2(old.x + x, old.y + y);
-    });
+    add(dW + (i64) tile.expert * n * k, sums, tile.m * BM, tile.n * BN, n, k);
   }
 }

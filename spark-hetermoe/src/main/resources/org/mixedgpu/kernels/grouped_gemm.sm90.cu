@@ -32,8 +32,8 @@
 #define CLUSTER 1
 #define SHARE_A 0
 #endif
-#ifndef BAND
-#define BAND 16
+#ifndef TILE_BAND
+#define TILE_BAND 16
 #endif
 #ifndef ADD
 #define ADD 1
@@ -79,10 +79,14 @@ DEVICE void expect(u32 barrier, u32 bytes) {
                : "memory");
 }
 
+DEVICE void arrive(u32 barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
 /** Arrives at the barrier of the same place in block `rank` of the cluster. */
 DEVICE void arrive(u32 barrier, u32 rank) {
 #if CLUSTER == 1
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+  arrive(barrier);
 #else
   asm volatile(
       "{\n .reg .b32 there;\n mapa.shared::cluster.u32 there, %0, %1;\n"
@@ -227,6 +231,7 @@ struct Ring {
   u32 stages;
   u32 full;
   u32 empty;
+  u32 turns;  // where each warpgroup of two that take turns waits for its own
   int stage;
   u32 phase;
 
@@ -327,6 +332,9 @@ DEVICE void consume(Sums& sums, Ring& ring, int steps, int lastRows, int group, 
   u32 before = 0;
   for (int step = 0; step < steps; step++) {
     await(ring.fullBarrier(), ring.phase);
+    if (PINGPONG && step == steps - 1 && threadIdx.x % 128 == 0) {
+      arrive(ring.turns + (1 - group) * 8);
+    }
     if (A_TURNED && step == steps - 1 && lastRows < BK) {
       zeroTail(ring, lastRows, group);
     }
@@ -429,18 +437,19 @@ DEVICE void pairs(Sums& sums, float* to, int m0, int n0, int rows, int cols, At 
 /** The body of all three: place(tile) says where a tile's operands are, write(..) what to do with it. */
 template <bool A_TURNED, bool B_TURNED, typename Places, typename Open, typename Write>
 DEVICE void run(
-    TileWalk<BAND>& walk,
+    TileWalk<TILE_BAND>& walk,
     const TensorMap* a,
     const TensorMap* b,
     Places place,
     Open open,
     Write write) {
   extern __shared__ unsigned char dynamic[];
-  __shared__ __align__(8) u64 barriers[2 * STAGES];
+  __shared__ __align__(8) u64 barriers[2 * STAGES + 2];
   Ring ring;
   ring.stages = (sharedAddress(dynamic) + 1023) & ~1023u;
   ring.full = sharedAddress(barriers);
   ring.empty = ring.full + STAGES * 8;
+  ring.turns = ring.empty + STAGES * 8;
   ring.stage = 0;
   ring.phase = 0;
   u32 rank = clusterRank();
@@ -449,6 +458,9 @@ DEVICE void run(
       asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(ring.full + i * 8));
       asm volatile(
           "mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(ring.empty + i * 8), "n"(RELEASES));
+    }
+    for (int i = 0; i < 2; i++) {
+      asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(ring.turns + i * 8));
     }
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   }
@@ -469,13 +481,13 @@ DEVICE void run(
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
     int group = threadIdx.x / 128 - 1;
-    int turn = 0;
+    int count = 0;
     for (int t = blockIdx.x / CLUSTER; walk.find(t, tile); t += gridDim.x / CLUSTER) {
       tile.m = tile.m * PAIR_M + (PAIR_M == 2 ? rank : 0);
       tile.n = tile.n * PAIR_N + (PAIR_N == 2 ? rank : 0);
       int steps = place(tile).steps;
-      turn ^= 1;
-      if (PINGPONG && turn == group) {
+      int turn = count++;
+      if (PINGPONG && turn % 2 != group) {
         ring.skip(steps);
         continue;
       }
@@ -483,6 +495,10 @@ DEVICE void run(
       int lastRows = tile.end - tile.begin - (steps - 1) * BK;
       Sums sums;
       bool add = open(sums, tile, m0);
+      if (PINGPONG && turn > 0) {
+        // A stage's phases look alike, so none may be waited for before all earlier ones are over.
+        await(ring.turns + group * 8, (turn - 1) / 2 & 1);
+      }
       consume<A_TURNED, B_TURNED>(sums, ring, steps, lastRows, group, add);
       write(sums, tile, m0);
     }
@@ -508,7 +524,7 @@ DEVICE void rowsTimesWeights(
     int cols,
     int length,
     int* faults) {
-  TileWalk<BAND> walk = tileWalk<BAND>(
+  TileWalk<TILE_BAND> walk = tileWalk<TILE_BAND>(
       offsets,
       experts,
       rows,
@@ -574,7 +590,7 @@ KERNEL grouped_tn(
     int n,
     int k,
     int* faults) {
-  TileWalk<BAND> walk = tileWalk<BAND>(
+  TileWalk<TILE_BAND> walk = tileWalk<TILE_BAND>(
       offsets,
       experts,
       rows,
