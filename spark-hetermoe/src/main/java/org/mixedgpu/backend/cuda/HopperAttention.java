@@ -48,7 +48,8 @@ final class HopperAttention implements AttentionKernels {
     }
   }
 
-  private record MapKey(long pointer, DType type, int heads, int rows, int batch, int width, int box) {}
+  private record MapKey(
+      long pointer, DType type, int heads, int rows, int batch, int width, int box) {}
 
   private final CudaDevice device;
   private final Map<MapKey, byte[]> maps =
@@ -103,7 +104,7 @@ final class HopperAttention implements AttentionKernels {
   public void backwardQueries(
       AttentionCall call, CudaTensor dQ, CudaTensor dOut, CudaTensor statistics) {
     AttentionShape shape = call.shape();
-    Tiles tiles = shape.headDim() == 128 ? new Tiles(2, 96, 2) : new Tiles(2, 128, 2);
+    Tiles tiles = new Tiles(2, 64, 4);
     kernel(AttentionPass.BACKWARD_QUERIES, call, tiles)
         .launch(
             blocks(call.queryHeads(), call.queries(), tiles),
@@ -131,7 +132,7 @@ final class HopperAttention implements AttentionKernels {
   public void backwardKeys(
       AttentionCall call, CudaTensor dK, CudaTensor dV, CudaTensor dOut, CudaTensor statistics) {
     AttentionShape shape = call.shape();
-    Tiles tiles = new Tiles(2, 64, 2);
+    Tiles tiles = new Tiles(2, 64, shape.headDim() == 128 ? 2 : 4);
     kernel(AttentionPass.BACKWARD_KEYS, call, tiles)
         .launch(
             blocks(call.kvHeads(), call.keys(), tiles),

@@ -5,8 +5,8 @@ import org.mixedgpu.device.ComputeCapability;
 import org.mixedgpu.tensor.DType;
 
 /**
- * Attention for bf16 and fp16 by mma.sync, kernel file attention.sm80: head sizes that are multiples
- * of 16 up to 128, of 32 up to 256.
+ * Attention for bf16 and fp16 by mma.sync, kernel file attention.sm80: head sizes that are
+ * multiples of 16 up to 128, of 32 up to 256.
  */
 final class TensorCoreAttention implements AttentionKernels {
   private static final ComputeCapability LOWEST = new ComputeCapability(8, 0);
