@@ -12,15 +12,16 @@ public final class Layouts {
 
   /**
    * @param weightsDigest SHA-256 of weights and configuration, hexadecimal
+   * @param type what the backend computes in
    * @param chunkTokens tokens of one chunk
    */
-  public static KvLayout of(ModelConfig config, String weightsDigest, int chunkTokens) {
+  public static KvLayout of(ModelConfig config, String weightsDigest, DType type, int chunkTokens) {
     return new KvLayout(
         weightsDigest,
         config.layers(),
         config.kvHeads(),
         config.headDim(),
-        DType.F32,
+        type,
         text(config.rope()),
         chunkTokens);
   }

@@ -15,6 +15,7 @@ import org.mixedgpu.io.HadoopFileStore;
 import org.mixedgpu.nn.ModelConfig;
 import org.mixedgpu.nn.checkpoint.Checkpoint;
 import org.mixedgpu.nn.tokenizer.Tokenizer;
+import org.mixedgpu.tensor.DType;
 
 /**
  * All that tasks need to know, settled in the driver before any job.
@@ -79,7 +80,8 @@ record PrefillFacts(
                 config.maxPositions() - (long) longest);
     Check.input(
         maxTokens > 0,
-        "The longest label has %d tokens and the model takes %d: no prompt fits; use shorter labels",
+        "The longest label has %d tokens and the model takes %d: no prompt fits; use shorter"
+            + " labels",
         longest + 1,
         config.maxPositions());
     String cachePath = params.value(CakeOptions.CACHE_PATH);
@@ -96,7 +98,7 @@ record PrefillFacts(
         stamp,
         tokenizer,
         cachePath,
-        Layouts.of(config, digest, params.value(CakeOptions.CHUNK_TOKENS).intValue()),
+        Layouts.of(config, digest, DType.F32, params.value(CakeOptions.CHUNK_TOKENS).intValue()),
         config.vocab(),
         maxTokens,
         maxTokens + longest,
@@ -157,8 +159,17 @@ record PrefillFacts(
     return !cachePath.isEmpty();
   }
 
+  /** The store that the plan is made for. */
   BundleStore store() {
-    return new BundleStore(files, cachePath, layout, bundleBytes);
+    return store(layout.type());
+  }
+
+  /**
+   * The store of a device that computes in this type. Where it is not the plan's, keys differ: what
+   * the plan wants loaded is a miss, and is computed.
+   */
+  BundleStore store(DType type) {
+    return new BundleStore(files, cachePath, layout.withType(type), bundleBytes);
   }
 
   /** The caller closes it; null where there is none. */

@@ -75,7 +75,7 @@ public final class ModesBench {
         Parameters parameters = Parameters.allocate(backend, config, Part.all())) {
       parameters.initialize(1);
       try (DecoderModel model = DecoderModel.open(backend, config, parameters, PROMPT)) {
-        KvLayout layout = Layouts.of(config, "0".repeat(64), CHUNK);
+        KvLayout layout = Layouts.of(config, "0".repeat(64), backend.computeType(), CHUNK);
         try (BundleStore store = new BundleStore(new MemoryFiles(), "cache", layout, 1L << 30)) {
           measure(model, store, prompts);
         }
