@@ -57,11 +57,6 @@ public record KvLayout(
         MAX_CHUNK_BYTES);
   }
 
-  /** The same cache in another type, which has other keys. */
-  public KvLayout withType(DType other) {
-    return new KvLayout(weightsDigest, layers, kvHeads, headDim, other, rope, chunkTokens);
-  }
-
   /** Bytes of one chunk's payload, at most {@link #MAX_CHUNK_BYTES}. */
   public int chunkBytes() {
     return Math.toIntExact(2L * layers * blockBytes());

@@ -11,11 +11,11 @@ public final class Layouts {
   private Layouts() {}
 
   /**
+   * @param type that the device computes in: KV is stored as it was computed
    * @param weightsDigest SHA-256 of weights and configuration, hexadecimal
-   * @param type what the backend computes in
    * @param chunkTokens tokens of one chunk
    */
-  public static KvLayout of(ModelConfig config, String weightsDigest, DType type, int chunkTokens) {
+  public static KvLayout of(ModelConfig config, DType type, String weightsDigest, int chunkTokens) {
     return new KvLayout(
         weightsDigest,
         config.layers(),

@@ -98,7 +98,7 @@ record PrefillFacts(
         stamp,
         tokenizer,
         cachePath,
-        Layouts.of(config, digest, DType.F32, params.value(CakeOptions.CHUNK_TOKENS).intValue()),
+        Layouts.of(config, DType.F32, digest, params.value(CakeOptions.CHUNK_TOKENS).intValue()),
         config.vocab(),
         maxTokens,
         maxTokens + longest,
@@ -159,17 +159,8 @@ record PrefillFacts(
     return !cachePath.isEmpty();
   }
 
-  /** The store that the plan is made for. */
   BundleStore store() {
-    return store(layout.type());
-  }
-
-  /**
-   * The store of a device that computes in this type. Where it is not the plan's, keys differ: what
-   * the plan wants loaded is a miss, and is computed.
-   */
-  BundleStore store(DType type) {
-    return new BundleStore(files, cachePath, layout.withType(type), bundleBytes);
+    return new BundleStore(files, cachePath, layout, bundleBytes);
   }
 
   /** The caller closes it; null where there is none. */

@@ -89,7 +89,7 @@ final class PrefillTask implements FlatMapFunction<Iterator<Tuple2<Long, Planned
       tokenizer = facts.openTokenizer();
       reader = facts.reader(tokenizer);
       model = SharedModel.lease(facts);
-      store = facts.store(model.model().backend().computeType());
+      store = facts.store();
       runner =
           new PrefillRunner(
               model.model(),

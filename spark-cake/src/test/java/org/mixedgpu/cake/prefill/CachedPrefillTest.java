@@ -15,6 +15,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.mixedgpu.backend.RoundingBackend;
+import org.mixedgpu.cake.key.KvLayout;
 import org.mixedgpu.cake.key.PrefixKey;
 import org.mixedgpu.cake.store.BundleStore;
 import org.mixedgpu.cake.store.CacheSnapshot;
@@ -201,8 +202,8 @@ class CachedPrefillTest {
 
   @Test
   void aStoreInAnotherTypeThanTheModelIsRefused() {
-    try (BundleStore other =
-        new BundleStore(files, "cache", tiny.layout().withType(DType.BF16), 1 << 20)) {
+    KvLayout layout = Layouts.of(tiny.model.config(), DType.BF16, "5a".repeat(32), CHUNK);
+    try (BundleStore other = new BundleStore(files, "cache", layout, 1 << 20)) {
       PrefillOptions options = PrefillOptions.of(PrefillMode.LOAD, 200);
       assertThatThrownBy(() -> new PrefillRunner(tiny.model, other, other.snapshot(), options))
           .hasMessageContainingAll("KV in BF16", "computes in F32");

@@ -77,7 +77,7 @@ public final class TinyModel implements AutoCloseable {
   }
 
   public KvLayout layout() {
-    return Layouts.of(model.config(), "5a".repeat(32), backend.computeType(), CHUNK);
+    return Layouts.of(model.config(), backend.computeType(), "5a".repeat(32), CHUNK);
   }
 
   public static int[] tokens(int count, long seed) {

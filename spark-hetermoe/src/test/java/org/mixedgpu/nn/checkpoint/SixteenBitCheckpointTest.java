@@ -90,8 +90,7 @@ class SixteenBitCheckpointTest {
   void aWeightThatF16CanNotHoldIsNamed() {
     String large = folder.resolve("large").toString();
     try (Backend backend = Backends.cpu(new CpuOptions(1, Long.MAX_VALUE));
-        Parameters p =
-            Checkpoint.load(files, Golden.folder("qwen2"), backend, Part.all())) {
+        Parameters p = Checkpoint.load(files, Golden.folder("qwen2"), backend, Part.all())) {
       backend.fill(p.tensor("model.norm.weight").rows(5, 1), -70_000f);
       Checkpoint.save(files, large, backend, p, SaveOptions.defaults());
     }
