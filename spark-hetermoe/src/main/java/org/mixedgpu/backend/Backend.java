@@ -61,7 +61,10 @@ public interface Backend extends AutoCloseable {
   /** out = value; out is T or F32. */
   void fill(Tensor out, float value);
 
-  /** Same shape, any type; converts between F32, F16 and BF16 (round to nearest even) where types differ. */
+  /**
+   * Same shape, any type; converts between F32, F16 and BF16 (round to nearest even) where types
+   * differ.
+   */
   void copy(Tensor out, Tensor in);
 
   /** out = a + b; out may be a or b. All are T, or all F32. */

@@ -109,8 +109,7 @@ public sealed class OpChecks permits TrainingOpChecks {
     }
   }
 
-  public void groupedMatmul(
-      Tensor out, Tensor in, Tensor w, Tensor offsets, Transpose transpose) {
+  public void groupedMatmul(Tensor out, Tensor in, Tensor w, Tensor offsets, Transpose transpose) {
     String op = "groupedMatmul " + transpose;
     Check.input(
         transpose != Transpose.TN,
@@ -133,8 +132,7 @@ public sealed class OpChecks permits TrainingOpChecks {
     }
   }
 
-  public void rope(
-      Tensor x, int headDim, Tensor cos, Tensor sin, int firstPosition, int sequence) {
+  public void rope(Tensor x, int headDim, Tensor cos, Tensor sin, int firstPosition, int sequence) {
     Shape shape = Operand.rank("rope", "x", x, real, 2);
     Check.input(
         headDim > 0 && headDim % 2 == 0 && shape.dim(1) % headDim == 0,

@@ -20,13 +20,15 @@ public interface TrainingBackend extends Backend {
   void addGatedBackward(Tensor dX, Tensor dGate, Tensor dOut, Tensor x, Tensor gate);
 
   /**
-   * dTable[index[i]] += dOut[i], in order of i: the backward of the embedding lookup. dTable is F32.
+   * dTable[index[i]] += dOut[i], in order of i: the backward of the embedding lookup. dTable is
+   * F32.
    */
   void scatterAddRows(Tensor dTable, Tensor dOut, Tensor index);
 
   /**
    * Backward of {@link #combineRows} with weights: dSlots[slotOf[r,j]] = weights[r,j] · dOut[r] and
-   * dWeights[r,j] = dOut[r] · slots[slotOf[r,j]]. dSlots may be slots; weights and dWeights are F32.
+   * dWeights[r,j] = dOut[r] · slots[slotOf[r,j]]. dSlots may be slots; weights and dWeights are
+   * F32.
    */
   void combineRowsBackward(
       Tensor dSlots, Tensor dWeights, Tensor dOut, Tensor slots, Tensor slotOf, Tensor weights);
@@ -58,8 +60,8 @@ public interface TrainingBackend extends Backend {
    * Gradient by the router's logits. With p = softmax(logits), the k chosen weights contribute
    * through the softmax (and the renormalisation, if used); {@code auxByExpert}, the derivative of
    * a balancing loss by p[r,e], equal for all rows, is added to dp; zScale · logsumexp(logits[r]) ·
-   * p[r,e] is added to the result (zScale = 2·coefficient/rows for z-loss = mean(logsumexp²)).
-   * All floating-point operands are F32.
+   * p[r,e] is added to the result (zScale = 2·coefficient/rows for z-loss = mean(logsumexp²)). All
+   * floating-point operands are F32.
    *
    * @param dLogits [R,E]
    * @param dWeights [R,k]

@@ -53,8 +53,7 @@ public final class TrainingOpChecks extends OpChecks {
     Operand.f32(op, "weights", weights, slotOf.shape().toArray());
   }
 
-  public void groupedMatmulWeightGradient(
-      Tensor dW, Tensor dOut, Tensor in, Tensor offsets) {
+  public void groupedMatmulWeightGradient(Tensor dW, Tensor dOut, Tensor in, Tensor offsets) {
     String op = "groupedMatmulWeightGradient";
     Shape weights = Operand.rank(op, "dW", dW, DType.F32, 3);
     long rows = Operand.rank(op, "dOut", dOut, real, 2).rows();

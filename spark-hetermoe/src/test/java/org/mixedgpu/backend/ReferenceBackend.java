@@ -147,8 +147,7 @@ public final class ReferenceBackend extends ReferenceOps {
       boolean renormalise,
       Tensor auxByExpert,
       float zScale) {
-    CHECKS.routerBackward(
-        dLogits, dWeights, probs, weights, experts, logits, auxByExpert, zScale);
+    CHECKS.routerBackward(dLogits, dWeights, probs, weights, experts, logits, auxByExpert, zScale);
     ReferenceRouter.backward(
         dLogits, dWeights, probs, weights, experts, logits, renormalise, auxByExpert, zScale);
   }
