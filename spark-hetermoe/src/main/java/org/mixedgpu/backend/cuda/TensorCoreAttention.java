@@ -5,11 +5,11 @@ import org.mixedgpu.device.ComputeCapability;
 import org.mixedgpu.tensor.DType;
 
 /**
- * Attention for bf16 and fp16 by mma.sync, kernel file attention.sm80: head sizes that are
+ * Attention for fp16 and bf16 by mma.sync, kernel file attention.sm75: head sizes that are
  * multiples of 16 up to 128, of 32 up to 256.
  */
 final class TensorCoreAttention implements AttentionKernels {
-  private static final ComputeCapability LOWEST = new ComputeCapability(8, 0);
+  private static final ComputeCapability LOWEST = new ComputeCapability(7, 5);
 
   private final CudaDevice device;
 
@@ -116,7 +116,7 @@ final class TensorCoreAttention implements AttentionKernels {
     return device
         .kernels()
         .get(
-            "attention.sm80",
+            "attention.sm75",
             pass.function(),
             call.type(),
             pass.name(),
