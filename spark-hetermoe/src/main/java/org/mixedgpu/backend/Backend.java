@@ -7,20 +7,35 @@ import org.mixedgpu.tensor.Tensor;
 
 /**
  * The arithmetic of a forward pass on one device. Every op writes into an output that the caller
- * allocated and none allocates; an output may not overlap an input unless the op says so. Tensors
- * are F32 unless an op names another type. Ops called on a {@link Lane}'s thread go to that lane,
- * in order; elsewhere they go to the default lane of this backend. Only {@link #read} and {@link
- * #synchronize} wait for the device. Same inputs, same shapes, same device: same bits, always, also
- * between a cold and a warm JVM.
+ * allocated and none allocates; an output may not overlap an input unless the op says so. Ops
+ * called on a {@link Lane}'s thread go to that lane, in order; elsewhere they go to the default
+ * lane of this backend. Only {@link #read} and {@link #synchronize} wait for the device. Same
+ * inputs, same shapes, same device: same bits, always, also between a cold and a warm JVM.
  *
  * <p>Shapes: R rows (tokens), H model width, N and K matrix extents, E experts, k experts per
  * token, V vocabulary, D head size. Wrong shapes or types are a {@code BAD_INPUT} with both shapes.
+ *
+ * <p>Types: T is the {@link #computeType}. Operands are T unless an op names another type; what an
+ * op calls F32 is F32 on every backend. Whatever the type, sums are made in F32 or wider and each
+ * element of a T output is rounded once, to nearest even; only attention may also round what is
+ * inside it, the probabilities and their gradients, to T, and a matmul that adds to its output the
+ * product.
+ *
+ * <p>Values of an index tensor that are out of range are a {@code BAD_INPUT} too. A device cannot
+ * tell before it has run the op: there the next {@link #read} or {@link #synchronize} fails, and
+ * until then nothing out of bounds was read or written.
  */
 public interface Backend extends AutoCloseable {
   /** For reports and logs, such as {@code cpu (OpenBLAS 0.3.31, 2 threads)}. */
   String name();
 
   BackendKind kind();
+
+  /**
+   * F32, BF16 or F16: the type T of activations, of the weights that ops multiply them by, and of
+   * gradients by activations. Fixed when the backend is opened.
+   */
+  DType computeType();
 
   // --- memory -------------------------------------------------------------------------------
 
@@ -44,15 +59,19 @@ public interface Backend extends AutoCloseable {
 
   // --- element-wise and copies ----------------------------------------------------------------
 
+  /** out = value; out is T or F32. */
   void fill(Tensor out, float value);
 
-  /** Same shape; converts between F32, F16 and BF16 (round to nearest even) where types differ. */
+  /**
+   * Same shape, any type; converts between F32, F16 and BF16 (round to nearest even) where types
+   * differ.
+   */
   void copy(Tensor out, Tensor in);
 
-  /** out = a + b; out may be a or b. */
+  /** out = a + b; out may be a or b. All are T, or all F32. */
   void add(Tensor out, Tensor a, Tensor b);
 
-  /** x = x · factor. */
+  /** x = x · factor; x is T or F32. */
   void scale(Tensor x, float factor);
 
   /** x[R,N] += bias[N] in every row. */
@@ -66,7 +85,10 @@ public interface Backend extends AutoCloseable {
 
   // --- rows -----------------------------------------------------------------------------------
 
-  /** out[i] = in[index[i]]; index is I32 [rows of out]. Embedding lookup and expert dispatch. */
+  /**
+   * out[i] = in[index[i]]; index is I32 [rows of out]; out and in are both T or both F32. Embedding
+   * lookup and expert dispatch.
+   */
   void gatherRows(Tensor out, Tensor in, Tensor index);
 
   /**
@@ -76,14 +98,21 @@ public interface Backend extends AutoCloseable {
    * @param out [R,H]
    * @param slots [R·k,H]
    * @param slotOf I32 [R,k]
-   * @param weights [R,k] or null for ones
+   * @param weights F32 [R,k] or null for ones
    * @param accumulate false overwrites out, true adds to it
    */
   void combineRows(Tensor out, Tensor slots, Tensor slotOf, Tensor weights, boolean accumulate);
 
   // --- matrices -------------------------------------------------------------------------------
 
-  /** out = product + beta · out, sums in F32 or wider; beta 0 overwrites, also NaN. */
+  /**
+   * out = product + beta · out, sums in F32 or wider; beta 0 overwrites, also NaN. With another
+   * beta and a T output the product may be rounded to T before it is added.
+   *
+   * @param out T or F32
+   * @param a T or F32
+   * @param b of a's type
+   */
   void matmul(Tensor out, Tensor a, Tensor b, Transpose transpose, float beta);
 
   /**
@@ -103,7 +132,7 @@ public interface Backend extends AutoCloseable {
    * out = x · inverseRms · gain per row of length N, inverseRms = (mean(x²) + epsilon)^-½.
    *
    * @param out [R,N], may be x
-   * @param inverseRms [R] saved for the backward pass, or null
+   * @param inverseRms F32 [R] saved for the backward pass, or null
    * @param gain [N]
    */
   void rmsNorm(Tensor out, Tensor inverseRms, Tensor x, Tensor gain, float epsilon);
@@ -113,8 +142,8 @@ public interface Backend extends AutoCloseable {
    * sequence of {@code sequence} rows has position firstPosition + r mod sequence.
    *
    * @param x [R, heads·D]
-   * @param cos [positions, D/2], attention scaling included
-   * @param sin [positions, D/2]
+   * @param cos F32 [positions, D/2], attention scaling included
+   * @param sin F32 [positions, D/2]
    * @param inverse rotates back: the backward pass
    */
   void rope(
@@ -132,7 +161,7 @@ public interface Backend extends AutoCloseable {
    * Tq.
    *
    * @param out [batch·Tq, queryHeads·D]
-   * @param logSumExp [batch·Tq, queryHeads] saved for the backward pass, or null
+   * @param logSumExp F32 [batch·Tq, queryHeads] saved for the backward pass, or null
    * @param q [batch·Tq, queryHeads·D]
    * @param k [batch·Tk, kvHeads·D]
    * @param v [batch·Tk, kvHeads·D]
@@ -145,10 +174,10 @@ public interface Backend extends AutoCloseable {
    * probs = softmax(logits); the k largest probabilities per row, descending, ties to the lower
    * expert index; with renormalise their weights are divided by their sum.
    *
-   * @param probs [R,E]
-   * @param weights [R,k]
+   * @param probs F32 [R,E]
+   * @param weights F32 [R,k]
    * @param experts I32 [R,k]
-   * @param logits [R,E]
+   * @param logits F32 [R,E]
    */
   void routerTopK(Tensor probs, Tensor weights, Tensor experts, Tensor logits, boolean renormalise);
 
@@ -167,7 +196,7 @@ public interface Backend extends AutoCloseable {
   /**
    * rowLoss[r] = −log softmax(logits[r])[targets[r]], 0 where the target is negative (ignored).
    *
-   * @param rowLoss [R]
+   * @param rowLoss F32 [R]
    * @param dLogits [R,V] = gradScale · d(Σ rowLoss)/d logits, 0 in ignored rows; may be logits;
    *     null for evaluation
    * @param targets I32 [R]

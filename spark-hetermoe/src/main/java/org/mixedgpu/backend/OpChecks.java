@@ -8,17 +8,27 @@ import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
 /**
- * The shape and type rules of {@link Backend}'s ops, the same for all implementations. A broken
- * rule is a {@code BAD_INPUT} that names the op, the operand, what was expected and what was found.
+ * The shape and type rules of {@link Backend}'s ops, the same for all implementations of a compute
+ * type. A broken rule is a {@code BAD_INPUT} that names the op, the operand, what was expected and
+ * what was found.
  */
-public final class OpChecks {
-  private OpChecks() {}
+public sealed class OpChecks permits TrainingOpChecks {
+  /** The compute type. */
+  final DType real;
 
-  public static void fill(Tensor out) {
-    Operand.floats("fill", "out", out);
+  /**
+   * @param computeType of the backend whose operands are checked
+   */
+  public OpChecks(DType computeType) {
+    Check.that(computeType != DType.I32, "A backend computes in F32, BF16 or F16");
+    this.real = computeType;
   }
 
-  public static void copy(Tensor out, Tensor in) {
+  public void fill(Tensor out) {
+    realOrF32("fill", "out", out);
+  }
+
+  public void copy(Tensor out, Tensor in) {
     Check.input(out != null && in != null, "copy needs two tensors; found null");
     Operand.typed("copy", "in", in, in.type(), out.shape().toArray());
     Check.input(
@@ -28,103 +38,102 @@ public final class OpChecks {
         out.type());
   }
 
-  public static void add(Tensor out, Tensor a, Tensor b) {
-    Operand.floats("add", "out", out);
+  public void add(Tensor out, Tensor a, Tensor b) {
+    realOrF32("add", "out", out);
     Operand.alike("add", "a", a, out);
     Operand.alike("add", "b", b, out);
   }
 
-  public static void scale(Tensor x) {
-    Operand.floats("scale", "x", x);
+  public void scale(Tensor x) {
+    realOrF32("scale", "x", x);
   }
 
-  public static void addBias(Tensor x, Tensor bias) {
-    Shape shape = Operand.rank("addBias", "x", x, DType.F32, 2);
-    Operand.f32("addBias", "bias", bias, shape.dim(1));
+  public void addBias(Tensor x, Tensor bias) {
+    Shape shape = Operand.rank("addBias", "x", x, real, 2);
+    Operand.typed("addBias", "bias", bias, real, shape.dim(1));
   }
 
-  public static void swiglu(Tensor out, Tensor gate, Tensor up) {
-    Operand.floats("swiglu", "out", out);
+  public void swiglu(Tensor out, Tensor gate, Tensor up) {
+    Operand.of("swiglu", "out", out, real);
     Operand.alike("swiglu", "gate", gate, out);
     Operand.alike("swiglu", "up", up, out);
   }
 
-  public static void addGated(Tensor out, Tensor x, Tensor gate) {
-    Shape shape = Operand.rank("addGated", "out", out, DType.F32, 2);
+  public void addGated(Tensor out, Tensor x, Tensor gate) {
+    Shape shape = Operand.rank("addGated", "out", out, real, 2);
     Operand.alike("addGated", "x", x, out);
-    Operand.f32("addGated", "gate", gate, shape.rows());
+    Operand.typed("addGated", "gate", gate, real, shape.rows());
   }
 
-  public static void gatherRows(Tensor out, Tensor in, Tensor index) {
-    Operand.floats("gatherRows", "out", out);
-    Operand.floats("gatherRows", "in", in);
+  public void gatherRows(Tensor out, Tensor in, Tensor index) {
+    DType type = realOrF32("gatherRows", "out", out);
+    Operand.of("gatherRows", "in", in, type);
     rowsAlike("gatherRows", "in", in, "out", out);
     Operand.i32("gatherRows", "index", index, out.shape().rows());
   }
 
-  public static void combineRows(Tensor out, Tensor slots, Tensor slotOf, Tensor weights) {
+  public void combineRows(Tensor out, Tensor slots, Tensor slotOf, Tensor weights) {
     choices("combineRows", out, slots, slotOf);
     if (weights != null) {
       Operand.f32("combineRows", "weights", weights, slotOf.shape().toArray());
     }
   }
 
-  static void choices(String op, Tensor out, Tensor slots, Tensor slotOf) {
-    Shape rows = Operand.rank(op, "out", out, DType.F32, 2);
+  final void choices(String op, Tensor out, Tensor slots, Tensor slotOf) {
+    Shape rows = Operand.rank(op, "out", out, real, 2);
     long perRow = Operand.rank(op, "slotOf", slotOf, DType.I32, 2).dim(1);
     Operand.i32(op, "slotOf", slotOf, rows.rows(), perRow);
-    Operand.f32(op, "slots", slots, rows.rows() * perRow, rows.dim(1));
+    Operand.typed(op, "slots", slots, real, rows.rows() * perRow, rows.dim(1));
   }
 
-  public static void matmul(Tensor out, Tensor a, Tensor b, Transpose transpose) {
+  public void matmul(Tensor out, Tensor a, Tensor b, Transpose transpose) {
     String op = "matmul " + transpose;
-    Shape shape = Operand.rank(op, "out", out, DType.F32, 2);
-    Shape left = Operand.rank(op, "a", a, DType.F32, 2);
+    Shape shape = Operand.rank(op, "out", out, realOrF32(op, "out", out), 2);
+    DType type = realOrF32(op, "a", a);
+    Shape left = Operand.rank(op, "a", a, type, 2);
     long m = shape.dim(0);
     long n = shape.dim(1);
     switch (transpose) {
       case NN:
-        Operand.f32(op, "a", a, m, left.dim(1));
-        Operand.f32(op, "b", b, left.dim(1), n);
+        Operand.typed(op, "a", a, type, m, left.dim(1));
+        Operand.typed(op, "b", b, type, left.dim(1), n);
         break;
       case NT:
-        Operand.f32(op, "a", a, m, left.dim(1));
-        Operand.f32(op, "b", b, n, left.dim(1));
+        Operand.typed(op, "a", a, type, m, left.dim(1));
+        Operand.typed(op, "b", b, type, n, left.dim(1));
         break;
       case TN:
-        Operand.f32(op, "a", a, left.dim(0), m);
-        Operand.f32(op, "b", b, left.dim(0), n);
+        Operand.typed(op, "a", a, type, left.dim(0), m);
+        Operand.typed(op, "b", b, type, left.dim(0), n);
         break;
     }
   }
 
-  public static void groupedMatmul(
-      Tensor out, Tensor in, Tensor w, Tensor offsets, Transpose transpose) {
+  public void groupedMatmul(Tensor out, Tensor in, Tensor w, Tensor offsets, Transpose transpose) {
     String op = "groupedMatmul " + transpose;
     Check.input(
         transpose != Transpose.TN,
         "groupedMatmul is NT (forward) or NN (data gradient); use groupedMatmulWeightGradient for"
             + " TN");
-    Shape weights = Operand.rank(op, "w", w, DType.F32, 3);
+    Shape weights = Operand.rank(op, "w", w, real, 3);
     boolean forward = transpose == Transpose.NT;
-    long rows = Operand.rank(op, "out", out, DType.F32, 2).rows();
-    Operand.f32(op, "out", out, rows, weights.dim(forward ? 1 : 2));
-    Operand.f32(op, "in", in, rows, weights.dim(forward ? 2 : 1));
+    long rows = Operand.rank(op, "out", out, real, 2).rows();
+    Operand.typed(op, "out", out, real, rows, weights.dim(forward ? 1 : 2));
+    Operand.typed(op, "in", in, real, rows, weights.dim(forward ? 2 : 1));
     Operand.i32(op, "offsets", offsets, weights.dim(0) + 1);
   }
 
-  public static void rmsNorm(Tensor out, Tensor inverseRms, Tensor x, Tensor gain) {
-    Shape shape = Operand.rank("rmsNorm", "x", x, DType.F32, 2);
+  public void rmsNorm(Tensor out, Tensor inverseRms, Tensor x, Tensor gain) {
+    Shape shape = Operand.rank("rmsNorm", "x", x, real, 2);
     Operand.alike("rmsNorm", "out", out, x);
-    Operand.f32("rmsNorm", "gain", gain, shape.dim(1));
+    Operand.typed("rmsNorm", "gain", gain, real, shape.dim(1));
     if (inverseRms != null) {
       Operand.f32("rmsNorm", "inverseRms", inverseRms, shape.rows());
     }
   }
 
-  public static void rope(
-      Tensor x, int headDim, Tensor cos, Tensor sin, int firstPosition, int sequence) {
-    Shape shape = Operand.rank("rope", "x", x, DType.F32, 2);
+  public void rope(Tensor x, int headDim, Tensor cos, Tensor sin, int firstPosition, int sequence) {
+    Shape shape = Operand.rank("rope", "x", x, real, 2);
     Check.input(
         headDim > 0 && headDim % 2 == 0 && shape.dim(1) % headDim == 0,
         "rope needs an even head size that divides the row width; found %d, x %s",
@@ -148,7 +157,7 @@ public final class OpChecks {
         table.rows());
   }
 
-  public static void attention(
+  public void attention(
       Tensor out, Tensor logSumExp, Tensor q, Tensor k, Tensor v, AttentionShape shape) {
     attention("attention", out, q, k, v, shape);
     if (logSumExp != null) {
@@ -156,15 +165,15 @@ public final class OpChecks {
     }
   }
 
-  static void attention(String op, Tensor out, Tensor q, Tensor k, Tensor v, AttentionShape shape) {
+  final void attention(String op, Tensor out, Tensor q, Tensor k, Tensor v, AttentionShape shape) {
     long queryWidth = (long) shape.queryHeads() * shape.headDim();
     long keyWidth = (long) shape.kvHeads() * shape.headDim();
-    long rows = Operand.rank(op, "q", q, DType.F32, 2).rows();
-    long keyRows = Operand.rank(op, "k", k, DType.F32, 2).rows();
-    Operand.f32(op, "q", q, rows, queryWidth);
-    Operand.f32(op, "out", out, rows, queryWidth);
-    Operand.f32(op, "k", k, keyRows, keyWidth);
-    Operand.f32(op, "v", v, keyRows, keyWidth);
+    long rows = Operand.rank(op, "q", q, real, 2).rows();
+    long keyRows = Operand.rank(op, "k", k, real, 2).rows();
+    Operand.typed(op, "q", q, real, rows, queryWidth);
+    Operand.typed(op, "out", out, real, rows, queryWidth);
+    Operand.typed(op, "k", k, real, keyRows, keyWidth);
+    Operand.typed(op, "v", v, real, keyRows, keyWidth);
     Check.input(
         rows % shape.batch() == 0 && keyRows % shape.batch() == 0 && keyRows >= rows,
         "%s needs query and key rows that are multiples of the batch, and at least as many keys as"
@@ -175,7 +184,7 @@ public final class OpChecks {
         shape.batch());
   }
 
-  public static void routerTopK(Tensor probs, Tensor weights, Tensor experts, Tensor logits) {
+  public void routerTopK(Tensor probs, Tensor weights, Tensor experts, Tensor logits) {
     Shape shape = Operand.rank("routerTopK", "logits", logits, DType.F32, 2);
     Operand.alike("routerTopK", "probs", probs, logits);
     long k = Operand.rank("routerTopK", "experts", experts, DType.I32, 2).dim(1);
@@ -184,7 +193,7 @@ public final class OpChecks {
     Check.input(k <= shape.dim(1), "routerTopK cannot choose %d of %d experts", k, shape.dim(1));
   }
 
-  public static void sortByExpert(Tensor slotOf, Tensor rowOf, Tensor offsets, Tensor experts) {
+  public void sortByExpert(Tensor slotOf, Tensor rowOf, Tensor offsets, Tensor experts) {
     Shape choices = Operand.rank("sortByExpert", "experts", experts, DType.I32, 2);
     Operand.i32("sortByExpert", "slotOf", slotOf, choices.toArray());
     Operand.i32("sortByExpert", "rowOf", rowOf, choices.elements());
@@ -193,8 +202,8 @@ public final class OpChecks {
         bounds.rows() >= 1, "sortByExpert needs offsets with one element more than experts");
   }
 
-  public static void crossEntropy(Tensor rowLoss, Tensor dLogits, Tensor logits, Tensor targets) {
-    Shape shape = Operand.rank("crossEntropy", "logits", logits, DType.F32, 2);
+  public void crossEntropy(Tensor rowLoss, Tensor dLogits, Tensor logits, Tensor targets) {
+    Shape shape = Operand.rank("crossEntropy", "logits", logits, real, 2);
     Operand.f32("crossEntropy", "rowLoss", rowLoss, shape.rows());
     Operand.i32("crossEntropy", "targets", targets, shape.rows());
     if (dLogits != null) {
@@ -224,6 +233,11 @@ public final class OpChecks {
                 op, rows, offsets[e], before, e));
       }
     }
+  }
+
+  /** For ops that also take F32 operands; returns which it is. */
+  private DType realOrF32(String op, String name, Tensor tensor) {
+    return Operand.either(op, name, tensor, real, DType.F32);
   }
 
   static void rowsAlike(String op, String name, Tensor a, String other, Tensor b) {

@@ -30,9 +30,9 @@ final class Operand {
     typed(op, name, tensor, DType.I32, dims);
   }
 
-  /** F32 in the other's shape. */
+  /** In the type and shape of the other. */
   static void alike(String op, String name, Tensor tensor, Tensor other) {
-    typed(op, name, tensor, DType.F32, other.shape().toArray());
+    typed(op, name, tensor, other.type(), other.shape().toArray());
   }
 
   /** The operand has this type and number of dimensions; its extents are free. */
@@ -43,11 +43,19 @@ final class Operand {
     return tensor.shape();
   }
 
-  /** F32 in any shape. */
-  static void floats(String op, String name, Tensor tensor) {
-    if (tensor == null || tensor.type() != DType.F32) {
-      throw broken(op, name, "F32", tensor);
+  /** Of this type, in any shape. */
+  static void of(String op, String name, Tensor tensor, DType type) {
+    if (tensor == null || tensor.type() != type) {
+      throw broken(op, name, type.toString(), tensor);
     }
+  }
+
+  /** Of one of two types, in any shape; returns which. */
+  static DType either(String op, String name, Tensor tensor, DType one, DType other) {
+    if (tensor == null || (tensor.type() != one && tensor.type() != other)) {
+      throw broken(op, name, one == other ? one.toString() : one + " or " + other, tensor);
+    }
+    return tensor.type();
   }
 
   private static MixedGpuException broken(String op, String name, String expected, Tensor found) {

@@ -5,11 +5,12 @@ import org.mixedgpu.tensor.Tensor;
 /**
  * The backward twins of {@link Backend}'s ops, and the optimizer. Names: {@code dX} is the gradient
  * of the loss by X. Gradients of parameters are added to what is there (several micro-batches);
- * gradients of activations are overwritten unless said otherwise.
+ * gradients of activations are overwritten unless said otherwise. Gradients of parameters are F32,
+ * gradients of activations T.
  */
 public interface TrainingBackend extends Backend {
 
-  /** dBias[N] += Σ_r dOut[r,N]. */
+  /** dBias[N] += Σ_r dOut[r,N]; dBias is F32. */
   void addBiasBackward(Tensor dBias, Tensor dOut);
 
   /** dGate and dUp of out = silu(gate)·up; either may be dOut, gate or up in place. */
@@ -18,24 +19,31 @@ public interface TrainingBackend extends Backend {
   /** dX[R,H] and dGate[R] of {@link #addGated}, from dOut[R,H]. */
   void addGatedBackward(Tensor dX, Tensor dGate, Tensor dOut, Tensor x, Tensor gate);
 
-  /** dTable[index[i]] += dOut[i], in order of i: the backward of the embedding lookup. */
+  /**
+   * dTable[index[i]] += dOut[i], in order of i: the backward of the embedding lookup. dTable is
+   * F32.
+   */
   void scatterAddRows(Tensor dTable, Tensor dOut, Tensor index);
 
   /**
    * Backward of {@link #combineRows} with weights: dSlots[slotOf[r,j]] = weights[r,j] · dOut[r] and
-   * dWeights[r,j] = dOut[r] · slots[slotOf[r,j]]. dSlots may be slots.
+   * dWeights[r,j] = dOut[r] · slots[slotOf[r,j]]. dSlots may be slots; weights and dWeights are
+   * F32.
    */
   void combineRowsBackward(
       Tensor dSlots, Tensor dWeights, Tensor dOut, Tensor slots, Tensor slotOf, Tensor weights);
 
-  /** dW[e,N,K] += dOut[rows_e,N]ᵀ · in[rows_e,K] for each expert's group of rows. */
+  /** dW[e,N,K] += dOut[rows_e,N]ᵀ · in[rows_e,K] for each expert's group of rows; dW is F32. */
   void groupedMatmulWeightGradient(Tensor dW, Tensor dOut, Tensor in, Tensor offsets);
 
-  /** dX of rmsNorm (overwritten; may be dOut), dGain[N] added to; null dGain is skipped. */
+  /**
+   * dX of rmsNorm (overwritten; may be dOut), dGain[N] added to; null dGain is skipped. dGain and
+   * inverseRms are F32.
+   */
   void rmsNormBackward(
       Tensor dX, Tensor dGain, Tensor dOut, Tensor x, Tensor gain, Tensor inverseRms);
 
-  /** Gradients of {@link #attention}; out and logSumExp are what its forward pass wrote. */
+  /** Gradients of {@link #attention}; out and logSumExp (F32) are what its forward pass wrote. */
   void attentionBackward(
       Tensor dQ,
       Tensor dK,
@@ -52,7 +60,8 @@ public interface TrainingBackend extends Backend {
    * Gradient by the router's logits. With p = softmax(logits), the k chosen weights contribute
    * through the softmax (and the renormalisation, if used); {@code auxByExpert}, the derivative of
    * a balancing loss by p[r,e], equal for all rows, is added to dp; zScale · logsumexp(logits[r]) ·
-   * p[r,e] is added to the result (zScale = 2·coefficient/rows for z-loss = mean(logsumexp²)).
+   * p[r,e] is added to the result (zScale = 2·coefficient/rows for z-loss = mean(logsumexp²)). All
+   * floating-point operands are F32.
    *
    * @param dLogits [R,E]
    * @param dWeights [R,k]
@@ -73,13 +82,24 @@ public interface TrainingBackend extends Backend {
       Tensor auxByExpert,
       float zScale);
 
-  /** out[1] = Σ x², summed in double or in a fixed tree, so that the bits do not vary. */
+  /** out[1] = Σ x², summed in double or in a fixed tree, so that the bits do not vary. F32. */
   void sumSquares(Tensor out, Tensor x);
 
-  /** out[N] = Σ_r x[r,N]; the mean router probability of each expert, for instance. */
+  /** out[N] = Σ_r x[r,N]; the mean router probability of each expert, for instance. F32. */
   void sumRows(Tensor out, Tensor x);
 
-  /** One AdamW step on param, firstMoment and secondMoment, all of one shape. */
+  /**
+   * One AdamW step on param, firstMoment and secondMoment. All operands have one shape; all but
+   * working are F32.
+   *
+   * @param working T: gets the new param rounded to nearest even; null where T is F32, since param
+   *     itself is what layers use
+   */
   void adamW(
-      Tensor param, Tensor firstMoment, Tensor secondMoment, Tensor gradient, AdamWStep step);
+      Tensor param,
+      Tensor firstMoment,
+      Tensor secondMoment,
+      Tensor gradient,
+      Tensor working,
+      AdamWStep step);
 }

@@ -1,76 +1,81 @@
 package org.mixedgpu.backend;
 
+import org.mixedgpu.base.Check;
 import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
 /** The shape and type rules of {@link TrainingBackend}'s ops; see {@link OpChecks}. */
-public final class TrainingOpChecks {
-  private TrainingOpChecks() {}
+public final class TrainingOpChecks extends OpChecks {
+  /**
+   * @param computeType of the backend whose operands are checked
+   */
+  public TrainingOpChecks(DType computeType) {
+    super(computeType);
+  }
 
-  public static void addBiasBackward(Tensor dBias, Tensor dOut) {
-    Shape shape = Operand.rank("addBiasBackward", "dOut", dOut, DType.F32, 2);
+  public void addBiasBackward(Tensor dBias, Tensor dOut) {
+    Shape shape = Operand.rank("addBiasBackward", "dOut", dOut, real, 2);
     Operand.f32("addBiasBackward", "dBias", dBias, shape.dim(1));
   }
 
-  public static void swigluBackward(Tensor dGate, Tensor dUp, Tensor dOut, Tensor gate, Tensor up) {
+  public void swigluBackward(Tensor dGate, Tensor dUp, Tensor dOut, Tensor gate, Tensor up) {
     String op = "swigluBackward";
-    Operand.floats(op, "dOut", dOut);
+    Operand.of(op, "dOut", dOut, real);
     Operand.alike(op, "dGate", dGate, dOut);
     Operand.alike(op, "dUp", dUp, dOut);
     Operand.alike(op, "gate", gate, dOut);
     Operand.alike(op, "up", up, dOut);
   }
 
-  public static void addGatedBackward(Tensor dX, Tensor dGate, Tensor dOut, Tensor x, Tensor gate) {
+  public void addGatedBackward(Tensor dX, Tensor dGate, Tensor dOut, Tensor x, Tensor gate) {
     String op = "addGatedBackward";
-    Shape shape = Operand.rank(op, "dOut", dOut, DType.F32, 2);
+    Shape shape = Operand.rank(op, "dOut", dOut, real, 2);
     Operand.alike(op, "dX", dX, dOut);
     Operand.alike(op, "x", x, dOut);
-    Operand.f32(op, "gate", gate, shape.rows());
-    Operand.f32(op, "dGate", dGate, shape.rows());
+    Operand.typed(op, "gate", gate, real, shape.rows());
+    Operand.typed(op, "dGate", dGate, real, shape.rows());
   }
 
-  public static void scatterAddRows(Tensor dTable, Tensor dOut, Tensor index) {
-    Operand.floats("scatterAddRows", "dTable", dTable);
-    Operand.floats("scatterAddRows", "dOut", dOut);
-    OpChecks.rowsAlike("scatterAddRows", "dTable", dTable, "dOut", dOut);
+  public void scatterAddRows(Tensor dTable, Tensor dOut, Tensor index) {
+    Operand.of("scatterAddRows", "dTable", dTable, DType.F32);
+    Operand.of("scatterAddRows", "dOut", dOut, real);
+    rowsAlike("scatterAddRows", "dTable", dTable, "dOut", dOut);
     Operand.i32("scatterAddRows", "index", index, dOut.shape().rows());
   }
 
-  public static void combineRowsBackward(
+  public void combineRowsBackward(
       Tensor dSlots, Tensor dWeights, Tensor dOut, Tensor slots, Tensor slotOf, Tensor weights) {
     String op = "combineRowsBackward";
-    OpChecks.choices(op, dOut, slots, slotOf);
+    choices(op, dOut, slots, slotOf);
     Operand.alike(op, "dSlots", dSlots, slots);
     Operand.f32(op, "dWeights", dWeights, slotOf.shape().toArray());
     Operand.f32(op, "weights", weights, slotOf.shape().toArray());
   }
 
-  public static void groupedMatmulWeightGradient(
-      Tensor dW, Tensor dOut, Tensor in, Tensor offsets) {
+  public void groupedMatmulWeightGradient(Tensor dW, Tensor dOut, Tensor in, Tensor offsets) {
     String op = "groupedMatmulWeightGradient";
     Shape weights = Operand.rank(op, "dW", dW, DType.F32, 3);
-    long rows = Operand.rank(op, "dOut", dOut, DType.F32, 2).rows();
-    Operand.f32(op, "dOut", dOut, rows, weights.dim(1));
-    Operand.f32(op, "in", in, rows, weights.dim(2));
+    long rows = Operand.rank(op, "dOut", dOut, real, 2).rows();
+    Operand.typed(op, "dOut", dOut, real, rows, weights.dim(1));
+    Operand.typed(op, "in", in, real, rows, weights.dim(2));
     Operand.i32(op, "offsets", offsets, weights.dim(0) + 1);
   }
 
-  public static void rmsNormBackward(
+  public void rmsNormBackward(
       Tensor dX, Tensor dGain, Tensor dOut, Tensor x, Tensor gain, Tensor inverseRms) {
     String op = "rmsNormBackward";
-    Shape shape = Operand.rank(op, "x", x, DType.F32, 2);
+    Shape shape = Operand.rank(op, "x", x, real, 2);
     Operand.alike(op, "dX", dX, x);
     Operand.alike(op, "dOut", dOut, x);
-    Operand.f32(op, "gain", gain, shape.dim(1));
+    Operand.typed(op, "gain", gain, real, shape.dim(1));
     Operand.f32(op, "inverseRms", inverseRms, shape.rows());
     if (dGain != null) {
       Operand.f32(op, "dGain", dGain, shape.dim(1));
     }
   }
 
-  public static void attentionBackward(
+  public void attentionBackward(
       Tensor dQ,
       Tensor dK,
       Tensor dV,
@@ -82,7 +87,7 @@ public final class TrainingOpChecks {
       Tensor logSumExp,
       AttentionShape shape) {
     String op = "attentionBackward";
-    OpChecks.attention(op, out, q, k, v, shape);
+    attention(op, out, q, k, v, shape);
     Operand.alike(op, "dOut", dOut, out);
     Operand.alike(op, "dQ", dQ, q);
     Operand.alike(op, "dK", dK, k);
@@ -90,7 +95,7 @@ public final class TrainingOpChecks {
     Operand.f32(op, "logSumExp", logSumExp, q.shape().rows(), shape.queryHeads());
   }
 
-  public static void routerBackward(
+  public void routerBackward(
       Tensor dLogits,
       Tensor dWeights,
       Tensor probs,
@@ -114,20 +119,29 @@ public final class TrainingOpChecks {
     }
   }
 
-  public static void sumSquares(Tensor out, Tensor x) {
+  public void sumSquares(Tensor out, Tensor x) {
     Operand.f32("sumSquares", "out", out, 1);
-    Operand.floats("sumSquares", "x", x);
+    Operand.of("sumSquares", "x", x, DType.F32);
   }
 
-  public static void sumRows(Tensor out, Tensor x) {
+  public void sumRows(Tensor out, Tensor x) {
     Shape shape = Operand.rank("sumRows", "x", x, DType.F32, 2);
     Operand.f32("sumRows", "out", out, shape.dim(1));
   }
 
-  public static void adamW(Tensor param, Tensor firstMoment, Tensor secondMoment, Tensor gradient) {
-    Operand.floats("adamW", "param", param);
+  public void adamW(
+      Tensor param, Tensor firstMoment, Tensor secondMoment, Tensor gradient, Tensor working) {
+    Operand.of("adamW", "param", param, DType.F32);
     Operand.alike("adamW", "firstMoment", firstMoment, param);
     Operand.alike("adamW", "secondMoment", secondMoment, param);
     Operand.alike("adamW", "gradient", gradient, param);
+    if (real == DType.F32) {
+      Check.input(
+          working == null,
+          "adamW needs no working copy where the compute type is F32; found one of shape %s",
+          working == null ? null : working.shape());
+    } else {
+      Operand.typed("adamW", "working", working, real, param.shape().toArray());
+    }
   }
 }

@@ -28,6 +28,12 @@ final class Allocation implements AutoCloseable {
     }
   }
 
+  /** Of the backend's compute type. */
+  Tensor reals(long... dims) {
+    return allocate(backend.computeType(), dims);
+  }
+
+  /** F32, whatever the backend computes in. */
   Tensor floats(long... dims) {
     return allocate(DType.F32, dims);
   }

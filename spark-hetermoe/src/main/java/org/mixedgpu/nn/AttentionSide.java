@@ -136,7 +136,7 @@ public final class AttentionSide {
    */
   public void backward(
       Tensor dX, Saved s, Tensor dXNext, Tensor dInSlots, Parameters grads, AuxLoss aux) {
-    Tensor dFfn = workspace.floats("dFfnInput", s.x.shape().rows(), config.hidden());
+    Tensor dFfn = workspace.reals("dFfnInput", s.x.shape().rows(), config.hidden());
     if (dense != null) {
       dense.backward(backend, workspace, dFfn, s.network, s.ffnInput, dXNext, 0, grads);
     } else {
@@ -177,9 +177,9 @@ public final class AttentionSide {
       int hidden = side.config.hidden();
       this.memory = memory;
       attention = side.attention.allocate(memory, batch, sequence);
-      residual = memory.floats(rows, hidden);
+      residual = memory.reals(rows, hidden);
       inverseRms = memory.floats(rows);
-      ffnInput = memory.floats(rows, hidden);
+      ffnInput = memory.reals(rows, hidden);
       boolean moe = side.router != null;
       network = moe ? null : new FeedForward.Saved(memory, rows, side.dense.width());
       routing = moe ? new Routing(memory, rows, side.config.requireMoe()) : null;

@@ -51,6 +51,7 @@ public final class AuxLoss implements AutoCloseable {
   private final ByteBuffer offsetsOnHost;
   private ByteBuffer logitsOnHost = bytes(0);
   private long rows;
+  private float lossScale;
 
   /**
    * @param share factor on value and derivatives: 1 / the micro-batches of the global batch
@@ -95,8 +96,13 @@ public final class AuxLoss implements AutoCloseable {
     return tensor.rows(row, 1).view(Shape.of(moe.experts()));
   }
 
-  /** The loss, coefficients and share included; makes the derivatives. Waits for the device. */
-  public double finish() {
+  /**
+   * The loss, coefficients and share included; makes the derivatives. Waits for the device.
+   *
+   * @param lossScale factor on the derivatives; not on the loss that is returned
+   */
+  public double finish(float lossScale) {
+    this.lossScale = lossScale;
     double loss = 0;
     if (moe.auxCoefficient() != 0) {
       double[][] counts = counts();
@@ -110,7 +116,7 @@ public final class AuxLoss implements AutoCloseable {
       for (Routing routing : routings) {
         squares += squaredLogSumExp(routing);
       }
-      loss += 0.5 * zScale() * squares;
+      loss += 0.5 * unscaledZ() * squares;
     }
     return loss;
   }
@@ -151,7 +157,8 @@ public final class AuxLoss implements AutoCloseable {
   }
 
   private void put(int row, int expert, double derivative) {
-    sumsOnHost.putFloat((row * moe.experts() + expert) * Float.BYTES, (float) derivative);
+    sumsOnHost.putFloat(
+        (row * moe.experts() + expert) * Float.BYTES, (float) (derivative * lossScale));
   }
 
   private double[][] counts() {
@@ -207,6 +214,10 @@ public final class AuxLoss implements AutoCloseable {
 
   /** Factor on logsumexp · probability in the derivative by the logits. */
   float zScale() {
+    return unscaledZ() * lossScale;
+  }
+
+  private float unscaledZ() {
     long terms = kind == Kind.HUGGING_FACE ? rows * routings.length : rows;
     return moe.zCoefficient() == 0 ? 0 : 2 * share * moe.zCoefficient() / terms;
   }

@@ -100,14 +100,14 @@ public final class DecoderModel implements AutoCloseable {
    * values, bit for bit, whoever computed the cache; with an equal n also equal hidden rows.
    *
    * @param tokens the sequence from position 0 on
-   * @param hidden [n,H], n at most count: the last n rows after the final norm; null for none. The
-   *     smaller n, the more of the last layer is saved.
+   * @param hidden [n,H] of the compute type, n at most count: the last n rows after the final norm;
+   *     null for none. The smaller n, the more of the last layer is saved.
    */
   public void prefill(int[] tokens, int first, int count, KvCache cache, Tensor hidden) {
     checkRange(tokens, first, count, cache, hidden);
     int end = first + count;
-    Tensor x = workspace.floats("x", count, config.hidden());
-    Tensor normed = workspace.floats("normed", count, config.hidden());
+    Tensor x = workspace.reals("x", count, config.hidden());
+    Tensor normed = workspace.reals("normed", count, config.hidden());
     embed(x, tokens, first, count);
     for (int i = 0; i < layers.length; i++) {
       SelfAttention attention = layers[i].attention();
@@ -151,7 +151,8 @@ public final class DecoderModel implements AutoCloseable {
         tokens.length);
     Check.input(
         end <= cache.capacity() && end <= rope.positions(),
-        "Position %d needs a KV cache and a model opened for as many; the cache has %d, the model %d",
+        "Position %d needs a KV cache and a model opened for as many; the cache has %d, the model"
+            + " %d",
         end,
         cache.capacity(),
         rope.positions());
@@ -200,7 +201,7 @@ public final class DecoderModel implements AutoCloseable {
     return routing.first(rows);
   }
 
-  /** logits [n,V] of hidden [n,H]. */
+  /** logits [n,V] of hidden [n,H]; F32 logits are not rounded, whatever the compute type. */
   public void logits(Tensor logits, Tensor hidden) {
     backend.matmul(logits, hidden, head, Transpose.NT, 0);
   }

@@ -81,9 +81,9 @@ public final class ExpertSide {
   public void backward(
       Tensor dInSlots, Saved s, Tensor dOutSlots, Tensor offsets, Parameters grads) {
     long rows = s.inSlots.shape().rows();
-    Tensor dGate = workspace.floats("expert dGate", rows, width);
-    Tensor dUp = workspace.floats("expert dUp", rows, width);
-    Tensor other = workspace.floats("expert dIn", rows, s.inSlots.shape().dim(1));
+    Tensor dGate = workspace.reals("expert dGate", rows, width);
+    Tensor dUp = workspace.reals("expert dUp", rows, width);
+    Tensor other = workspace.reals("expert dIn", rows, s.inSlots.shape().dim(1));
     Tensor product = s.product.rows(0, rows);
     backend.groupedMatmulWeightGradient(grads.tensor(downName), dOutSlots, product, offsets);
     backend.groupedMatmul(dUp, dOutSlots, down, offsets, Transpose.NN);
@@ -107,9 +107,9 @@ public final class ExpertSide {
 
     private Saved(Allocation memory, int rows, int width) {
       this.memory = memory;
-      gate = memory.floats(rows, width);
-      up = memory.floats(rows, width);
-      product = memory.floats(rows, width);
+      gate = memory.reals(rows, width);
+      up = memory.reals(rows, width);
+      product = memory.reals(rows, width);
     }
 
     @Override

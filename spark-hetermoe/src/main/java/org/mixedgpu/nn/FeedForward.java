@@ -32,8 +32,8 @@ final class FeedForward {
 
   /** Inference: as above, with the activations in the workspace. */
   void forward(Backend b, Workspace w, Tensor out, Tensor in, float beta) {
-    Tensor g = w.floats("ffn gate", in.shape().rows(), width);
-    Tensor u = w.floats("ffn up", in.shape().rows(), width);
+    Tensor g = w.reals("ffn gate", in.shape().rows(), width);
+    Tensor u = w.reals("ffn up", in.shape().rows(), width);
     gate.forward(b, g, in, 0);
     up.forward(b, u, in, 0);
     b.swiglu(g, g, u);
@@ -51,8 +51,8 @@ final class FeedForward {
       float beta,
       Parameters grads) {
     long rows = in.shape().rows();
-    Tensor dGate = w.floats("ffn dGate", rows, width);
-    Tensor dUp = w.floats("ffn dUp", rows, width);
+    Tensor dGate = w.reals("ffn dGate", rows, width);
+    Tensor dUp = w.reals("ffn dUp", rows, width);
     down.parameterGradient(b, dOut, s.product, grads);
     down.inputGradient(b, dUp, dOut, 0);
     b.swigluBackward(dGate, dUp, dUp, s.gate, s.up);
@@ -69,9 +69,9 @@ final class FeedForward {
     private final Tensor product;
 
     Saved(Allocation memory, long rows, int width) {
-      gate = memory.floats(rows, width);
-      up = memory.floats(rows, width);
-      product = memory.floats(rows, width);
+      gate = memory.reals(rows, width);
+      up = memory.reals(rows, width);
+      product = memory.reals(rows, width);
     }
   }
 }

@@ -10,7 +10,9 @@ import org.mixedgpu.tensor.Tensor;
  * logits of a whole batch never exist at once.
  */
 public final class Head {
-  /** Logits that exist at once: 128 MiB. Fewer, and the weight gradient is read too often. */
+  /**
+   * Logits that exist at once: 128 MiB in F32. Fewer, and the weight gradient is read too often.
+   */
   private static final long CHUNK_ELEMENTS = 1L << 25;
 
   private final TrainingBackend backend;
@@ -64,7 +66,7 @@ public final class Head {
       backend.crossEntropy(
           rowLoss.rows(first, count), logits, logits, targets.rows(first, count), gradScale);
       backend.matmul(weightGrad, logits, normed(count), Transpose.TN, 1);
-      Tensor dNormed = workspace.floats("head dNormed", count, hidden);
+      Tensor dNormed = workspace.reals("head dNormed", count, hidden);
       backend.matmul(dNormed, logits, weight, Transpose.NN, 0);
       norm.backward(
           backend, dX.rows(first, count), dNormed, x.rows(first, count), inverseRms(count), grads);
@@ -85,13 +87,13 @@ public final class Head {
   private Tensor logits(Tensor x, long first, long count) {
     Tensor normed = normed(count);
     norm.forward(backend, normed, inverseRms(count), x.rows(first, count));
-    Tensor logits = workspace.floats("head logits", count, vocab);
+    Tensor logits = workspace.reals("head logits", count, vocab);
     backend.matmul(logits, normed, weight, Transpose.NT, 0);
     return logits;
   }
 
   private Tensor normed(long count) {
-    return workspace.floats("head normed", count, hidden);
+    return workspace.reals("head normed", count, hidden);
   }
 
   private Tensor inverseRms(long count) {

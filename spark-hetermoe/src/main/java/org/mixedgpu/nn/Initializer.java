@@ -23,9 +23,7 @@ final class Initializer {
   private Initializer() {}
 
   static void initialize(
-      Backend backend, ModelConfig config, Part part, Parameters.Entry entry, long seed) {
-    String name = entry.name();
-    Tensor tensor = entry.tensor();
+      Backend backend, ModelConfig config, Part part, String name, Tensor tensor, long seed) {
     if (name.endsWith("norm.weight")) {
       backend.fill(tensor, 1);
     } else if (name.endsWith(".bias")) {

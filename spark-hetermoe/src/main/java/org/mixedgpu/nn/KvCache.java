@@ -2,13 +2,12 @@ package org.mixedgpu.nn;
 
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.base.Check;
-import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
 /**
- * Keys (after RoPE) and values of the first positions of one sequence, for every layer, F32. Row p
- * is position p. Owns its tensors.
+ * Keys (after RoPE) and values of the first positions of one sequence, for every layer, in the
+ * backend's compute type. Row p is position p. Owns its tensors.
  */
 public final class KvCache implements AutoCloseable {
   private final Tensor[] keys;
@@ -23,8 +22,8 @@ public final class KvCache implements AutoCloseable {
     Shape shape = Shape.of(capacity, config.kvWidth());
     try {
       for (int layer = 0; layer < keys.length; layer++) {
-        keys[layer] = backend.allocate(DType.F32, shape);
-        values[layer] = backend.allocate(DType.F32, shape);
+        keys[layer] = backend.allocate(backend.computeType(), shape);
+        values[layer] = backend.allocate(backend.computeType(), shape);
       }
     } catch (RuntimeException e) {
       close();

@@ -28,9 +28,9 @@ final class MoeInference {
   void forward(Backend b, Workspace w, Routing routing, Tensor out, Tensor x) {
     long slots = x.shape().rows() * moe.topK();
     long hidden = x.shape().dim(1);
-    Tensor in = w.floats("expert slots", slots, hidden);
-    Tensor g = w.floats("expert gate", slots, moe.intermediate());
-    Tensor u = w.floats("expert up", slots, moe.intermediate());
+    Tensor in = w.reals("expert slots", slots, hidden);
+    Tensor g = w.reals("expert gate", slots, moe.intermediate());
+    Tensor u = w.reals("expert up", slots, moe.intermediate());
     router.forward(b, routing, x);
     b.gatherRows(in, x, routing.rowOf());
     b.groupedMatmul(g, in, gate, routing.offsets(), Transpose.NT);

@@ -10,14 +10,42 @@ import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
 /**
- * Named F32 tensors of a part of a model on one backend: its weights, or their gradients, or an
+ * Named tensors of a part of a model on one backend: its weights, or their gradients, or an
  * optimizer's moments. Names are those of {@link ParameterNames}; the experts of a layer that are
  * included lie in one tensor per projection, in ascending order of their ids. Owns its tensors.
+ *
+ * <p>Weights that are trained exist twice where the backend does not compute in F32: an F32 master,
+ * which small updates add up in, and a working copy of the compute type, which layers use. Weights
+ * for inference are working copies alone; gradients and moments are F32 alone.
  */
 public final class Parameters implements AutoCloseable {
 
-  /** One parameter. */
-  public record Entry(String name, Tensor tensor) {}
+  /**
+   * One parameter.
+   *
+   * @param tensor what layers use; of gradients and moments, the F32 values
+   * @param master F32: the same object as tensor where there is one copy in F32; null where the
+   *     working copy is alone
+   */
+  public record Entry(String name, Tensor tensor, Tensor master) {
+    /** The most exact copy: the master where there is one. */
+    public Tensor exact() {
+      return master == null ? tensor : master;
+    }
+
+    private void close() {
+      tensor.close();
+      if (master != null && master != tensor) {
+        master.close();
+      }
+    }
+  }
+
+  private enum Copies {
+    MASTER_AND_WORKING,
+    WORKING,
+    F32
+  }
 
   private final Backend backend;
   private final ModelConfig config;
@@ -30,14 +58,27 @@ public final class Parameters implements AutoCloseable {
     this.part = part;
   }
 
-  /** Zeroed parameters. */
+  /** Zeroed weights that can be trained. */
   public static Parameters allocate(Backend backend, ModelConfig config, Part part) {
+    return allocate(backend, config, part, Copies.MASTER_AND_WORKING);
+  }
+
+  /** Zeroed weights in the compute type alone. */
+  public static Parameters forInference(Backend backend, ModelConfig config, Part part) {
+    return allocate(backend, config, part, Copies.WORKING);
+  }
+
+  /** A zeroed F32 twin on the same backend: gradients, or moments of an optimizer. */
+  public static Parameters like(Parameters other) {
+    return allocate(other.backend, other.config, other.part, Copies.F32);
+  }
+
+  private static Parameters allocate(
+      Backend backend, ModelConfig config, Part part, Copies copies) {
     Parameters parameters = new Parameters(backend, config, part);
     try {
-      for (Map.Entry<String, Shape> shape : ParameterShapes.of(config, part).entrySet()) {
-        Tensor tensor = backend.allocate(DType.F32, shape.getValue());
-        parameters.entries.put(shape.getKey(), new Entry(shape.getKey(), tensor));
-      }
+      ParameterShapes.of(config, part)
+          .forEach((name, shape) -> parameters.add(name, shape, copies));
     } catch (RuntimeException e) {
       parameters.close();
       throw e;
@@ -45,9 +86,18 @@ public final class Parameters implements AutoCloseable {
     return parameters;
   }
 
-  /** A zeroed twin on the same backend: gradients, or moments of an optimizer. */
-  public static Parameters like(Parameters other) {
-    return allocate(other.backend, other.config, other.part);
+  private void add(String name, Shape shape, Copies copies) {
+    boolean wide = copies == Copies.F32 || backend.computeType() == DType.F32;
+    if (wide) {
+      Tensor only = backend.allocate(DType.F32, shape);
+      entries.put(name, new Entry(name, only, only));
+      return;
+    }
+    Tensor working = backend.allocate(backend.computeType(), shape);
+    entries.put(name, new Entry(name, working, null));
+    if (copies == Copies.MASTER_AND_WORKING) {
+      entries.put(name, new Entry(name, working, backend.allocate(DType.F32, shape)));
+    }
   }
 
   /**
@@ -57,18 +107,60 @@ public final class Parameters implements AutoCloseable {
    */
   public void initialize(long seed) {
     for (Entry entry : entries.values()) {
-      Initializer.initialize(backend, config, part, entry, seed);
+      Initializer.initialize(backend, config, part, entry.name(), master(entry.name()), seed);
+    }
+    refresh();
+  }
+
+  /** Makes the working copies what the masters are, rounded. Queues work only. */
+  public void refresh() {
+    for (Entry entry : entries.values()) {
+      if (entry.master() != null && entry.master() != entry.tensor()) {
+        backend.copy(entry.tensor(), entry.master());
+      }
     }
   }
 
+  /** Multiplies gradients; 1 changes nothing. Queues work only. */
+  public void scale(float factor) {
+    if (factor == 1) {
+      return;
+    }
+    for (Entry entry : entries.values()) {
+      backend.scale(entry.tensor(), factor);
+    }
+  }
+
+  /** Zeroes gradients or moments. */
   public void zero() {
     for (Entry entry : entries.values()) {
       backend.fill(entry.tensor(), 0);
     }
   }
 
-  /** The parameter of this name; {@code BAD_INPUT} where this part has none. */
+  /** What layers use of this parameter; {@code BAD_INPUT} where this part has none. */
   public Tensor tensor(String name) {
+    return entry(name).tensor();
+  }
+
+  /** The F32 values of this parameter; {@code BAD_INPUT} where it was opened for inference. */
+  public Tensor master(String name) {
+    Tensor master = entry(name).master();
+    Check.input(
+        master != null,
+        "Parameter %s was opened for inference in %s and has no F32 master to change; allocate the"
+            + " parameters for training",
+        name,
+        backend.computeType());
+    return master;
+  }
+
+  /** The most exact copy of this parameter: its master where there is one. */
+  public Tensor exact(String name) {
+    return entry(name).exact();
+  }
+
+  private Entry entry(String name) {
     Entry entry = entries.get(name);
     Check.input(
         entry != null,
@@ -76,7 +168,7 @@ public final class Parameters implements AutoCloseable {
         name,
         config.family(),
         config.layers());
-    return entry.tensor();
+    return entry;
   }
 
   public Optional<Tensor> find(String name) {
@@ -107,8 +199,6 @@ public final class Parameters implements AutoCloseable {
 
   @Override
   public void close() {
-    for (Entry entry : entries.values()) {
-      entry.tensor().close();
-    }
+    entries.values().forEach(Entry::close);
   }
 }

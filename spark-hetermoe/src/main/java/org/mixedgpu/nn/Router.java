@@ -5,7 +5,10 @@ import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.backend.Transpose;
 import org.mixedgpu.tensor.Tensor;
 
-/** The gate of a MoE layer: logits, softmax, then the k largest, in F32. */
+/**
+ * The gate of a MoE layer: logits, softmax, then the k largest, in F32: the choice is a jump, so
+ * the logits are not rounded to the compute type.
+ */
 final class Router {
   private final String name;
   private final Tensor weight;
@@ -45,7 +48,12 @@ final class Router {
         moe.renormalise(),
         auxByExpert,
         zScale);
-    b.matmul(grads.tensor(name), dLogits, x, Transpose.TN, 1);
-    b.matmul(dX, dLogits, weight, Transpose.NN, 1);
+    Tensor d = dLogits;
+    if (weight.type() != dLogits.type()) {
+      d = w.reals("router dLogits rounded", x.shape().rows(), moe.experts());
+      b.copy(d, dLogits);
+    }
+    b.matmul(grads.tensor(name), d, x, Transpose.TN, 1);
+    b.matmul(dX, d, weight, Transpose.NN, 1);
   }
 }

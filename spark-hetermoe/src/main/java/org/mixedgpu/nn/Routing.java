@@ -5,7 +5,7 @@ import org.mixedgpu.tensor.Tensor;
 
 /**
  * What a router decided for R rows: k experts of E each, and the order in which the R·k choices are
- * laid out by expert. Owns its tensors.
+ * laid out by expert. F32 and I32, whatever the backend computes in. Owns its tensors.
  */
 public final class Routing implements AutoCloseable {
   /** Null where another routing owns the memory. */

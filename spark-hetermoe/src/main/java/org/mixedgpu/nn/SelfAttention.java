@@ -70,8 +70,8 @@ final class SelfAttention {
    */
   void attend(Backend b, Workspace w, Tensor x, Tensor normed, Tensor k, Tensor v, int first) {
     long rows = x.shape().rows();
-    Tensor q = w.floats("q", rows, config.queryWidth());
-    Tensor mixed = w.floats("attention", rows, config.queryWidth());
+    Tensor q = w.reals("q", rows, config.queryWidth());
+    Tensor mixed = w.reals("attention", rows, config.queryWidth());
     query.forward(b, q, normed, 0);
     if (queryNorm != null) {
       queryNorm.forward(b, q, null, q);
@@ -115,11 +115,11 @@ final class SelfAttention {
       Tensor dResidual,
       Parameters grads) {
     long rows = x.shape().rows();
-    Tensor dMixed = w.floats("attention", rows, config.queryWidth());
-    Tensor dQ = w.floats("dQ", rows, config.queryWidth());
-    Tensor dK = w.floats("dK", rows, config.kvWidth());
-    Tensor dV = w.floats("dV", rows, config.kvWidth());
-    Tensor dNormed = w.floats("dNormed", rows, config.hidden());
+    Tensor dMixed = w.reals("attention", rows, config.queryWidth());
+    Tensor dQ = w.reals("dQ", rows, config.queryWidth());
+    Tensor dK = w.reals("dK", rows, config.kvWidth());
+    Tensor dV = w.reals("dV", rows, config.kvWidth());
+    Tensor dNormed = w.reals("dNormed", rows, config.hidden());
     output.parameterGradient(b, dResidual, s.mixed, grads);
     output.inputGradient(b, dMixed, dResidual, 0);
     b.attentionBackward(dQ, dK, dV, dMixed, s.q, s.k, s.v, s.mixed, s.logSumExp, s.shape);
@@ -170,17 +170,17 @@ final class SelfAttention {
       boolean normed = queryNorm != null;
       this.sequence = sequence;
       this.shape = attention.shape(batch);
-      this.normed = memory.floats(rows, c.hidden());
+      this.normed = memory.reals(rows, c.hidden());
       this.inverseRms = memory.floats(rows);
-      this.rawQ = normed ? memory.floats(rows, c.queryWidth()) : null;
-      this.rawK = normed ? memory.floats(rows, c.kvWidth()) : null;
+      this.rawQ = normed ? memory.reals(rows, c.queryWidth()) : null;
+      this.rawK = normed ? memory.reals(rows, c.kvWidth()) : null;
       this.queryInverseRms = normed ? memory.floats(queryNorm.groups(rows, c.queryWidth())) : null;
       this.keyInverseRms =
           normed ? memory.floats(attention.keyNorm.groups(rows, c.kvWidth())) : null;
-      this.q = memory.floats(rows, c.queryWidth());
-      this.k = memory.floats(rows, c.kvWidth());
-      this.v = memory.floats(rows, c.kvWidth());
-      this.mixed = memory.floats(rows, c.queryWidth());
+      this.q = memory.reals(rows, c.queryWidth());
+      this.k = memory.reals(rows, c.kvWidth());
+      this.v = memory.reals(rows, c.kvWidth());
+      this.mixed = memory.reals(rows, c.queryWidth());
       this.logSumExp = memory.floats(rows, c.heads());
     }
   }

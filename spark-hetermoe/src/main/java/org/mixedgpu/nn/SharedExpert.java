@@ -28,8 +28,8 @@ final class SharedExpert {
 
   /** Inference: as above, with the activations in the workspace. */
   void forward(Backend b, Workspace w, Tensor out, Tensor x) {
-    Tensor scale = w.floats("shared gate", x.shape().rows(), 1);
-    Tensor result = w.floats("shared result", x.shape().rows(), x.shape().dim(1));
+    Tensor scale = w.reals("shared gate", x.shape().rows(), 1);
+    Tensor result = w.reals("shared result", x.shape().rows(), x.shape().dim(1));
     gate.forward(b, scale, x, 0);
     network.forward(b, w, result, x, 0);
     b.addGated(out, result, flat(scale));
@@ -38,8 +38,8 @@ final class SharedExpert {
   /** dX += gradient by x. */
   void backward(
       TrainingBackend b, Workspace w, Tensor dX, Saved s, Tensor x, Tensor dOut, Parameters grads) {
-    Tensor dResult = w.floats("shared result", x.shape().rows(), x.shape().dim(1));
-    Tensor dGate = w.floats("shared gate", x.shape().rows(), 1);
+    Tensor dResult = w.reals("shared result", x.shape().rows(), x.shape().dim(1));
+    Tensor dGate = w.reals("shared gate", x.shape().rows(), 1);
     b.addGatedBackward(dResult, flat(dGate), dOut, s.result, flat(s.gate));
     gate.parameterGradient(b, dGate, x, grads);
     gate.inputGradient(b, dX, dGate, 1);
@@ -61,8 +61,8 @@ final class SharedExpert {
     private final FeedForward.Saved network;
 
     private Saved(Allocation memory, long rows, int hidden, int width) {
-      gate = memory.floats(rows, 1);
-      result = memory.floats(rows, hidden);
+      gate = memory.reals(rows, 1);
+      result = memory.reals(rows, hidden);
       network = new FeedForward.Saved(memory, rows, width);
     }
   }

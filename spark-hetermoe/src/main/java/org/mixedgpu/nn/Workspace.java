@@ -3,6 +3,7 @@ package org.mixedgpu.nn;
 import java.util.HashMap;
 import java.util.Map;
 import org.mixedgpu.backend.Backend;
+import org.mixedgpu.base.Check;
 import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
@@ -20,17 +21,34 @@ public final class Workspace implements AutoCloseable {
     this.backend = backend;
   }
 
-  /** A view [rows, columns] of the slot; contents are whatever was left there. */
+  /**
+   * A view [rows, columns] of the slot, of the backend's compute type; contents are whatever was
+   * left there.
+   */
+  Tensor reals(String slot, long rows, long columns) {
+    return view(slot, backend.computeType(), rows, columns);
+  }
+
+  /** As above, F32 whatever the backend computes in. */
   Tensor floats(String slot, long rows, long columns) {
+    return view(slot, DType.F32, rows, columns);
+  }
+
+  private Tensor view(String slot, DType type, long rows, long columns) {
     long needed = Math.multiplyExact(rows, columns);
     Tensor tensor = slots.get(slot);
+    Check.that(
+        tensor == null || tensor.type() == type,
+        "Slot %s is used in two types, one of them %s",
+        slot,
+        type);
     if (tensor == null || tensor.shape().elements() < needed) {
       if (tensor != null) {
         // Ops that use the old memory may still be queued.
         backend.synchronize();
         slots.remove(slot).close();
       }
-      tensor = backend.allocate(DType.F32, Shape.of(needed));
+      tensor = backend.allocate(type, Shape.of(needed));
       slots.put(slot, tensor);
     }
     return tensor.rows(0, needed).view(Shape.of(rows, columns));

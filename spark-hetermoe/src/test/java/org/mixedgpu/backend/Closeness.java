@@ -2,19 +2,8 @@ package org.mixedgpu.backend;
 
 import java.util.Locale;
 
-/**
- * When two F32 results of one op agree. A sum of L terms in F32, in any order, has a rounding error
- * of about ε · √L of the size of its terms' sum; where terms cancel, that size is larger than the
- * result, and the root mean square of all results stands for it. So
- *
- * <pre>|got − expected| ≤ 4 · ε · √L · (|expected| + rms(expected))</pre>
- *
- * with ε = 2^-23, one unit in the last place, and 4 for the handful of roundings outside the sum.
- */
+/** When two results of one op agree: element by element within a {@link Tolerance}. */
 public final class Closeness {
-  private static final double EPSILON = 0x1p-23;
-  private static final double ROUNDINGS = 4;
-
   private Closeness() {}
 
   /**
@@ -24,22 +13,33 @@ public final class Closeness {
    * @param what for the message
    */
   public static void check(float[] got, float[] expected, long length, String what) {
+    check(got, expected, Tolerance.ofSum(length), what);
+  }
+
+  /** As above, for results that are rounded to 16 bits, or made of such. */
+  public static void check(float[] got, float[] expected, Tolerance tolerance, String what) {
     if (got.length != expected.length) {
       throw new AssertionError(
           what + ": expected " + expected.length + " elements, found " + got.length);
     }
-    double rms = rms(expected);
-    double relative = ROUNDINGS * EPSILON * Math.sqrt(Math.max(1, length));
+    double rms = rms(expected, 0, expected.length);
+    double rowRms = 0;
     int worst = -1;
     double worstRatio = 1;
+    double worstTolerance = 0;
     int wrong = 0;
     for (int i = 0; i < got.length; i++) {
-      double ratio = ratio(got[i], expected[i], relative * (Math.abs(expected[i]) + rms));
+      if (i % tolerance.width() == 0) {
+        rowRms = rms(expected, i, tolerance.width());
+      }
+      double allowed = tolerance.of(expected[i], rms, rowRms);
+      double ratio = ratio(got[i], expected[i], allowed);
       if (ratio > 1) {
         wrong++;
       }
       if (ratio > worstRatio) {
         worstRatio = ratio;
+        worstTolerance = allowed;
         worst = i;
       }
     }
@@ -56,7 +56,7 @@ public final class Closeness {
               got[worst],
               expected[worst],
               worstRatio,
-              relative * (Math.abs(expected[worst]) + rms)));
+              worstTolerance));
     }
   }
 
@@ -72,11 +72,11 @@ public final class Closeness {
     return Math.abs((double) got - expected) / (tolerance + Float.MIN_NORMAL);
   }
 
-  private static double rms(float[] x) {
+  private static double rms(float[] x, int at, int count) {
     double sum = 0;
-    for (float value : x) {
-      sum += Float.isFinite(value) ? (double) value * value : 0;
+    for (int i = at; i < at + count; i++) {
+      sum += Float.isFinite(x[i]) ? (double) x[i] * x[i] : 0;
     }
-    return x.length == 0 ? 0 : Math.sqrt(sum / x.length);
+    return count == 0 ? 0 : Math.sqrt(sum / count);
   }
 }

@@ -175,7 +175,12 @@ class CpuBackendBitsTest {
         of(
             (b, t) ->
                 b.adamW(
-                    t[0], t[1], t[2], t[3], new AdamWStep(1e-3f, 0.9f, 0.99f, 1e-8f, 0.1f, 3, 1)),
+                    t[0],
+                    t[1],
+                    t[2],
+                    t[3],
+                    null,
+                    new AdamWStep(1e-3f, 0.9f, 0.99f, 1e-8f, 0.1f, 3, 1)),
             make.inOut(rows, width),
             make.inOut(rows, width),
             make.inOut(new float[rows * width], rows, width),

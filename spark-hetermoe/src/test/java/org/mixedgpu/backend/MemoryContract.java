@@ -52,6 +52,11 @@ abstract class MemoryContract {
     return tensor;
   }
 
+  /** Of the compute type. */
+  Tensor real(long... dims) {
+    return tensor(backend.computeType(), dims);
+  }
+
   Tensor f32(long... dims) {
     return tensor(DType.F32, dims);
   }
@@ -66,6 +71,16 @@ abstract class MemoryContract {
         .isInstanceOfSatisfying(
             MixedGpuException.class, e -> assertThat(e.fault()).isEqualTo(Fault.BAD_INPUT))
         .hasMessageContainingAll(words);
+  }
+
+  /** As above, for index values, which a device sees later. */
+  void refusedAtTheLatestWhenWaiting(Runnable op, String... words) {
+    refused(
+        () -> {
+          op.run();
+          backend.synchronize();
+        },
+        words);
   }
 
   @Test

@@ -4,8 +4,42 @@ import org.mixedgpu.tensor.DType;
 
 /** A 16-bit floating-point format by its definition: sign, exponent, fraction. */
 record Narrow(int exponentBits, int fractionBits) {
+  static final Narrow F16 = new Narrow(5, 10);
+  static final Narrow BF16 = new Narrow(8, 7);
+
   static Narrow of(DType type) {
-    return type == DType.F16 ? new Narrow(5, 10) : new Narrow(8, 7);
+    return type == DType.F16 ? F16 : BF16;
+  }
+
+  /** The nearest value of a type, ties to even: {@link #nearest} without its search. */
+  static float round(DType type, float value) {
+    if (type == DType.F32 || !Float.isFinite(value)) {
+      return value;
+    }
+    Narrow format = of(type);
+    int bias = (1 << (format.exponentBits - 1)) - 1;
+    int exponent = Math.max(Math.getExponent(value), 1 - bias);
+    if (exponent > bias) {
+      return Math.copySign(Float.POSITIVE_INFINITY, value);
+    }
+    double unit = Math.scalb(1.0, exponent - format.fractionBits);
+    double rounded = Math.rint(value / unit) * unit;
+    double largest = Math.scalb(2 - Math.scalb(1.0, -format.fractionBits), bias);
+    return (float) (Math.abs(rounded) > largest ? rounded * Double.POSITIVE_INFINITY : rounded);
+  }
+
+  /** The bits of a value that {@link #round} has left as it was. */
+  short bits(float value) {
+    int sign = Float.floatToRawIntBits(value) < 0 ? 0x8000 : 0;
+    int bias = (1 << (exponentBits - 1)) - 1;
+    if (!Float.isFinite(value)) {
+      int quiet = Float.isNaN(value) ? 1 << (fractionBits - 1) : 0;
+      return (short) (sign | (((1 << exponentBits) - 1) << fractionBits) | quiet);
+    }
+    int exponent = Math.max(Math.getExponent(value), 1 - bias);
+    // In units in the last place; the leading 1 of normal numbers adds 1 to the exponent field.
+    int units = (int) Math.scalb(Math.abs((double) value), fractionBits - exponent);
+    return (short) (sign | ((exponent - 1 + bias) * (1 << fractionBits) + units));
   }
 
   /** The value that the bits stand for. */

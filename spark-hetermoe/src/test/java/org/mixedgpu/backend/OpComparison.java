@@ -11,6 +11,10 @@ import org.mixedgpu.tensor.Tensor;
 /**
  * Runs one op on two backends with the same operands and compares all of them afterwards: outputs
  * by {@link Closeness}, integers exactly, inputs bit for bit with what they were.
+ *
+ * <p>An operand is <i>real</i>, of the backend's own compute type, unless it is made by a method
+ * whose name ends in 32. The values of real operands are rounded to the tested backend's type, so
+ * that a reference in F32 computes with the same numbers.
  */
 final class OpComparison {
   /** The op under test on tensors in the order of the operands. */
@@ -24,8 +28,16 @@ final class OpComparison {
     INOUT
   }
 
-  /** An operand with its contents before the op; floats or ints, the other is null. */
-  record Operand(Role role, Shape shape, float[] floats, int[] ints) {}
+  /**
+   * An operand with its contents before the op; floats or ints, the other is null.
+   *
+   * @param real whether its type is the compute type; otherwise F32 or I32
+   */
+  record Operand(Role role, boolean real, Shape shape, float[] floats, int[] ints) {
+    private DType type(Backend backend) {
+      return ints != null ? DType.I32 : real ? backend.computeType() : DType.F32;
+    }
+  }
 
   private final TrainingBackend tested;
   private final TrainingBackend reference;
@@ -44,36 +56,69 @@ final class OpComparison {
   }
 
   Operand in(long... dims) {
-    return new Operand(Role.IN, Shape.of(dims), normal(dims), null);
+    return in(normal(dims), dims);
   }
 
   Operand in(float[] values, long... dims) {
-    return new Operand(Role.IN, Shape.of(dims), values, null);
+    return new Operand(Role.IN, true, Shape.of(dims), rounded(values), null);
+  }
+
+  Operand in32(long... dims) {
+    return in32(normal(dims), dims);
+  }
+
+  Operand in32(float[] values, long... dims) {
+    return new Operand(Role.IN, false, Shape.of(dims), values, null);
   }
 
   Operand in(int[] values, long... dims) {
-    return new Operand(Role.IN, Shape.of(dims), null, values);
+    return new Operand(Role.IN, false, Shape.of(dims), null, values);
   }
 
   /** Poisoned: an op that reads it, or leaves a part of it, is found out. */
   Operand out(long... dims) {
-    float[] poison = new float[(int) Shape.of(dims).elements()];
-    Arrays.fill(poison, Float.NaN);
-    return new Operand(Role.OUT, Shape.of(dims), poison, null);
+    return new Operand(Role.OUT, true, Shape.of(dims), poison(dims), null);
+  }
+
+  Operand out32(long... dims) {
+    return new Operand(Role.OUT, false, Shape.of(dims), poison(dims), null);
   }
 
   Operand outInts(long... dims) {
     int[] poison = new int[(int) Shape.of(dims).elements()];
     Arrays.fill(poison, Integer.MIN_VALUE);
-    return new Operand(Role.OUT, Shape.of(dims), null, poison);
+    return new Operand(Role.OUT, false, Shape.of(dims), null, poison);
   }
 
   Operand inOut(long... dims) {
-    return new Operand(Role.INOUT, Shape.of(dims), normal(dims), null);
+    return inOut(normal(dims), dims);
   }
 
   Operand inOut(float[] values, long... dims) {
-    return new Operand(Role.INOUT, Shape.of(dims), values, null);
+    return new Operand(Role.INOUT, true, Shape.of(dims), rounded(values), null);
+  }
+
+  Operand inOut32(long... dims) {
+    return inOut32(normal(dims), dims);
+  }
+
+  Operand inOut32(float[] values, long... dims) {
+    return new Operand(Role.INOUT, false, Shape.of(dims), values, null);
+  }
+
+  private static float[] poison(long... dims) {
+    float[] poison = new float[(int) Shape.of(dims).elements()];
+    Arrays.fill(poison, Float.NaN);
+    return poison;
+  }
+
+  /** As the tested backend's compute type has them. */
+  private float[] rounded(float[] values) {
+    float[] rounded = new float[values.length];
+    for (int i = 0; i < values.length; i++) {
+      rounded[i] = Narrow.round(tested.computeType(), values[i]);
+    }
+    return rounded;
   }
 
   float[] normal(long... dims) {
@@ -100,9 +145,22 @@ final class OpComparison {
   }
 
   /**
-   * @param length terms of the op's longest sum, for {@link Closeness}
+   * @param length terms of the op's longest sum, for {@link Tolerance}
    */
   void check(String what, long length, Op op, Operand... operands) {
+    check(what, length, 0, op, operands);
+  }
+
+  /**
+   * For attention, and for products that are added to a rounded output.
+   *
+   * @param factors that the op may round to the compute type inside, for {@link Tolerance}
+   */
+  void checkRoundedInside(String what, long length, int factors, Op op, Operand... operands) {
+    check(what, length, factors, op, operands);
+  }
+
+  private void check(String what, long length, int inside, Op op, Operand... operands) {
     Object[] got = run(tested, op, operands);
     Object[] expected = run(reference, op, operands);
     for (int i = 0; i < operands.length; i++) {
@@ -113,9 +171,17 @@ final class OpComparison {
       } else if (operands[i].role() == Role.IN) {
         exact(bits((float[]) got[i]), bits(operands[i].floats()), name + " is an input");
       } else {
-        Closeness.check((float[]) got[i], (float[]) expected[i], length, name);
+        Closeness.check(
+            (float[]) got[i], (float[]) expected[i], tolerance(operands[i], length, inside), name);
       }
     }
+  }
+
+  private Tolerance tolerance(Operand operand, long length, int inside) {
+    int width = (int) operand.shape().dim(operand.shape().rank() - 1);
+    return operand.real()
+        ? new Tolerance(length, tested.computeType(), inside, width)
+        : Tolerance.ofSum(length);
   }
 
   /** The operands' contents after the op. */
@@ -123,9 +189,8 @@ final class OpComparison {
     Tensor[] tensors = new Tensor[operands.length];
     try {
       for (int i = 0; i < operands.length; i++) {
-        boolean isInts = operands[i].ints() != null;
-        tensors[i] = backend.allocate(isInts ? DType.I32 : DType.F32, operands[i].shape());
-        if (isInts) {
+        tensors[i] = backend.allocate(operands[i].type(backend), operands[i].shape());
+        if (operands[i].ints() != null) {
           write(backend, tensors[i], operands[i].ints());
         } else {
           write(backend, tensors[i], operands[i].floats());
@@ -149,29 +214,45 @@ final class OpComparison {
     }
   }
 
+  /** Values of the tensor's own type, or F32 numbers that it has. */
   static void write(Backend backend, Tensor to, float[] values) {
-    ByteBuffer bytes = buffer(values.length);
-    bytes.asFloatBuffer().put(values);
+    ByteBuffer bytes = buffer(values.length * to.type().bytes());
+    if (to.type() == DType.F32) {
+      bytes.asFloatBuffer().put(values);
+    } else {
+      Narrow format = Narrow.of(to.type());
+      for (int i = 0; i < values.length; i++) {
+        bytes.putShort(2 * i, format.bits(values[i]));
+      }
+    }
     backend.write(to, bytes);
   }
 
   static void write(Backend backend, Tensor to, int[] values) {
-    ByteBuffer bytes = buffer(values.length);
+    ByteBuffer bytes = buffer(values.length * Integer.BYTES);
     bytes.asIntBuffer().put(values);
     backend.write(to, bytes);
   }
 
+  /** As F32 numbers, whatever the tensor's type. */
   static float[] readFloats(Backend backend, Tensor from) {
-    ByteBuffer bytes = buffer((int) from.shape().elements());
+    ByteBuffer bytes = buffer((int) from.bytes());
     backend.read(bytes, from);
-    float[] values = new float[(int) from.shape().elements()];
     bytes.flip();
-    bytes.asFloatBuffer().get(values);
+    float[] values = new float[(int) from.shape().elements()];
+    if (from.type() == DType.F32) {
+      bytes.asFloatBuffer().get(values);
+    } else {
+      Narrow format = Narrow.of(from.type());
+      for (int i = 0; i < values.length; i++) {
+        values[i] = format.widen(bytes.getShort(2 * i));
+      }
+    }
     return values;
   }
 
   static int[] readInts(Backend backend, Tensor from) {
-    ByteBuffer bytes = buffer((int) from.shape().elements());
+    ByteBuffer bytes = buffer((int) from.bytes());
     backend.read(bytes, from);
     int[] values = new int[(int) from.shape().elements()];
     bytes.flip();
@@ -187,8 +268,8 @@ final class OpComparison {
     return bits;
   }
 
-  private static ByteBuffer buffer(int elements) {
-    return ByteBuffer.allocate(4 * elements).order(ByteOrder.LITTLE_ENDIAN);
+  private static ByteBuffer buffer(int bytes) {
+    return ByteBuffer.allocate(bytes).order(ByteOrder.LITTLE_ENDIAN);
   }
 
   private static void exact(int[] got, int[] expected, String name) {

@@ -14,7 +14,7 @@ public final class ReferenceBackend extends ReferenceOps {
 
   @Override
   public void rmsNorm(Tensor out, Tensor inverseRms, Tensor x, Tensor gain, float epsilon) {
-    OpChecks.rmsNorm(out, inverseRms, x, gain);
+    CHECKS.rmsNorm(out, inverseRms, x, gain);
     double[] values = values(x);
     double[] g = values(gain);
     double[] inverse = new double[dim(x, 0)];
@@ -39,7 +39,7 @@ public final class ReferenceBackend extends ReferenceOps {
   @Override
   public void rmsNormBackward(
       Tensor dX, Tensor dGain, Tensor dOut, Tensor x, Tensor gain, Tensor inverseRms) {
-    TrainingOpChecks.rmsNormBackward(dX, dGain, dOut, x, gain, inverseRms);
+    CHECKS.rmsNormBackward(dX, dGain, dOut, x, gain, inverseRms);
     double[] values = values(x);
     double[] d = values(dOut);
     double[] g = values(gain);
@@ -74,7 +74,7 @@ public final class ReferenceBackend extends ReferenceOps {
       int firstPosition,
       int sequence,
       boolean inverse) {
-    OpChecks.rope(x, headDim, cos, sin, firstPosition, sequence);
+    CHECKS.rope(x, headDim, cos, sin, firstPosition, sequence);
     double[] values = values(x);
     double[] result = new double[values.length];
     double[] c = values(cos);
@@ -94,7 +94,7 @@ public final class ReferenceBackend extends ReferenceOps {
   @Override
   public void attention(
       Tensor out, Tensor logSumExp, Tensor q, Tensor k, Tensor v, AttentionShape shape) {
-    OpChecks.attention(out, logSumExp, q, k, v, shape);
+    CHECKS.attention(out, logSumExp, q, k, v, shape);
     ReferenceAttention attention = new ReferenceAttention(q, k, v, shape);
     attention.forward();
     put(out, attention.out);
@@ -115,7 +115,7 @@ public final class ReferenceBackend extends ReferenceOps {
       Tensor out,
       Tensor logSumExp,
       AttentionShape shape) {
-    TrainingOpChecks.attentionBackward(dQ, dK, dV, dOut, q, k, v, out, logSumExp, shape);
+    CHECKS.attentionBackward(dQ, dK, dV, dOut, q, k, v, out, logSumExp, shape);
     ReferenceAttention attention = new ReferenceAttention(q, k, v, shape);
     attention.backward(values(dOut));
     put(dQ, attention.dQ);
@@ -126,13 +126,13 @@ public final class ReferenceBackend extends ReferenceOps {
   @Override
   public void routerTopK(
       Tensor probs, Tensor weights, Tensor experts, Tensor logits, boolean renormalise) {
-    OpChecks.routerTopK(probs, weights, experts, logits);
+    CHECKS.routerTopK(probs, weights, experts, logits);
     ReferenceRouter.topK(probs, weights, experts, logits, renormalise);
   }
 
   @Override
   public void sortByExpert(Tensor slotOf, Tensor rowOf, Tensor offsets, Tensor experts) {
-    OpChecks.sortByExpert(slotOf, rowOf, offsets, experts);
+    CHECKS.sortByExpert(slotOf, rowOf, offsets, experts);
     ReferenceRouter.sort(slotOf, rowOf, offsets, experts);
   }
 
@@ -147,8 +147,7 @@ public final class ReferenceBackend extends ReferenceOps {
       boolean renormalise,
       Tensor auxByExpert,
       float zScale) {
-    TrainingOpChecks.routerBackward(
-        dLogits, dWeights, probs, weights, experts, logits, auxByExpert, zScale);
+    CHECKS.routerBackward(dLogits, dWeights, probs, weights, experts, logits, auxByExpert, zScale);
     ReferenceRouter.backward(
         dLogits, dWeights, probs, weights, experts, logits, renormalise, auxByExpert, zScale);
   }
@@ -156,7 +155,7 @@ public final class ReferenceBackend extends ReferenceOps {
   @Override
   public void crossEntropy(
       Tensor rowLoss, Tensor dLogits, Tensor logits, Tensor targets, float gradScale) {
-    OpChecks.crossEntropy(rowLoss, dLogits, logits, targets);
+    CHECKS.crossEntropy(rowLoss, dLogits, logits, targets);
     double[] x = values(logits);
     int[] target = ints(targets);
     int width = dim(logits, 1);
@@ -198,7 +197,7 @@ public final class ReferenceBackend extends ReferenceOps {
 
   @Override
   public void addBiasBackward(Tensor dBias, Tensor dOut) {
-    TrainingOpChecks.addBiasBackward(dBias, dOut);
+    CHECKS.addBiasBackward(dBias, dOut);
     double[] sum = values(dBias);
     double[] d = values(dOut);
     for (int i = 0; i < d.length; i++) {
@@ -209,7 +208,7 @@ public final class ReferenceBackend extends ReferenceOps {
 
   @Override
   public void swigluBackward(Tensor dGate, Tensor dUp, Tensor dOut, Tensor gate, Tensor up) {
-    TrainingOpChecks.swigluBackward(dGate, dUp, dOut, gate, up);
+    CHECKS.swigluBackward(dGate, dUp, dOut, gate, up);
     double[] d = values(dOut);
     double[] g = values(gate);
     double[] u = values(up);
@@ -226,7 +225,7 @@ public final class ReferenceBackend extends ReferenceOps {
 
   @Override
   public void addGatedBackward(Tensor dX, Tensor dGate, Tensor dOut, Tensor x, Tensor gate) {
-    TrainingOpChecks.addGatedBackward(dX, dGate, dOut, x, gate);
+    CHECKS.addGatedBackward(dX, dGate, dOut, x, gate);
     double[] d = values(dOut);
     double[] values = values(x);
     double[] g = values(gate);
@@ -243,7 +242,7 @@ public final class ReferenceBackend extends ReferenceOps {
 
   @Override
   public void scatterAddRows(Tensor dTable, Tensor dOut, Tensor index) {
-    TrainingOpChecks.scatterAddRows(dTable, dOut, index);
+    CHECKS.scatterAddRows(dTable, dOut, index);
     double[] table = values(dTable);
     double[] d = values(dOut);
     int[] rows = ints(index);
@@ -258,7 +257,7 @@ public final class ReferenceBackend extends ReferenceOps {
   @Override
   public void combineRowsBackward(
       Tensor dSlots, Tensor dWeights, Tensor dOut, Tensor slots, Tensor slotOf, Tensor weights) {
-    TrainingOpChecks.combineRowsBackward(dSlots, dWeights, dOut, slots, slotOf, weights);
+    CHECKS.combineRowsBackward(dSlots, dWeights, dOut, slots, slotOf, weights);
     double[] d = values(dOut);
     double[] slot = values(slots);
     double[] w = values(weights);
@@ -280,7 +279,7 @@ public final class ReferenceBackend extends ReferenceOps {
 
   @Override
   public void sumSquares(Tensor out, Tensor x) {
-    TrainingOpChecks.sumSquares(out, x);
+    CHECKS.sumSquares(out, x);
     double sum = 0;
     for (double value : values(x)) {
       sum += value * value;
@@ -290,7 +289,7 @@ public final class ReferenceBackend extends ReferenceOps {
 
   @Override
   public void sumRows(Tensor out, Tensor x) {
-    TrainingOpChecks.sumRows(out, x);
+    CHECKS.sumRows(out, x);
     double[] sum = new double[dim(x, 1)];
     double[] values = values(x);
     for (int i = 0; i < values.length; i++) {
@@ -301,8 +300,13 @@ public final class ReferenceBackend extends ReferenceOps {
 
   @Override
   public void adamW(
-      Tensor param, Tensor firstMoment, Tensor secondMoment, Tensor gradient, AdamWStep step) {
-    TrainingOpChecks.adamW(param, firstMoment, secondMoment, gradient);
+      Tensor param,
+      Tensor firstMoment,
+      Tensor secondMoment,
+      Tensor gradient,
+      Tensor working,
+      AdamWStep step) {
+    CHECKS.adamW(param, firstMoment, secondMoment, gradient, working);
     double[] p = values(param);
     double[] m = values(firstMoment);
     double[] v = values(secondMoment);

@@ -12,6 +12,8 @@ import org.mixedgpu.tensor.Tensor;
  * cleverness. It is never made faster; where it is too slow for a test, the test gets smaller.
  */
 abstract class ReferenceOps implements TrainingBackend {
+  static final TrainingOpChecks CHECKS = new TrainingOpChecks(DType.F32);
+
   private final HostMemory memory;
 
   ReferenceOps(long memoryLimitBytes) {
@@ -26,6 +28,11 @@ abstract class ReferenceOps implements TrainingBackend {
   @Override
   public BackendKind kind() {
     return BackendKind.REFERENCE;
+  }
+
+  @Override
+  public DType computeType() {
+    return DType.F32;
   }
 
   @Override
@@ -99,7 +106,7 @@ abstract class ReferenceOps implements TrainingBackend {
 
   @Override
   public void fill(Tensor out, float value) {
-    OpChecks.fill(out);
+    CHECKS.fill(out);
     for (long i = 0; i < out.shape().elements(); i++) {
       ((HostTensor) out).f32(i, value);
     }
@@ -107,7 +114,7 @@ abstract class ReferenceOps implements TrainingBackend {
 
   @Override
   public void copy(Tensor out, Tensor in) {
-    OpChecks.copy(out, in);
+    CHECKS.copy(out, in);
     for (long i = 0; i < out.shape().elements(); i++) {
       HostTensor to = (HostTensor) out;
       HostTensor from = (HostTensor) in;
@@ -131,7 +138,7 @@ abstract class ReferenceOps implements TrainingBackend {
 
   @Override
   public void add(Tensor out, Tensor a, Tensor b) {
-    OpChecks.add(out, a, b);
+    CHECKS.add(out, a, b);
     double[] x = values(a);
     double[] y = values(b);
     for (int i = 0; i < x.length; i++) {
@@ -142,7 +149,7 @@ abstract class ReferenceOps implements TrainingBackend {
 
   @Override
   public void scale(Tensor x, float factor) {
-    OpChecks.scale(x);
+    CHECKS.scale(x);
     double[] values = values(x);
     for (int i = 0; i < values.length; i++) {
       values[i] *= factor;
@@ -152,7 +159,7 @@ abstract class ReferenceOps implements TrainingBackend {
 
   @Override
   public void addBias(Tensor x, Tensor bias) {
-    OpChecks.addBias(x, bias);
+    CHECKS.addBias(x, bias);
     double[] values = values(x);
     double[] add = values(bias);
     for (int i = 0; i < values.length; i++) {
@@ -163,7 +170,7 @@ abstract class ReferenceOps implements TrainingBackend {
 
   @Override
   public void swiglu(Tensor out, Tensor gate, Tensor up) {
-    OpChecks.swiglu(out, gate, up);
+    CHECKS.swiglu(out, gate, up);
     double[] g = values(gate);
     double[] u = values(up);
     for (int i = 0; i < g.length; i++) {
@@ -174,7 +181,7 @@ abstract class ReferenceOps implements TrainingBackend {
 
   @Override
   public void addGated(Tensor out, Tensor x, Tensor gate) {
-    OpChecks.addGated(out, x, gate);
+    CHECKS.addGated(out, x, gate);
     double[] sum = values(out);
     double[] add = values(x);
     double[] g = values(gate);
@@ -189,7 +196,7 @@ abstract class ReferenceOps implements TrainingBackend {
 
   @Override
   public void gatherRows(Tensor out, Tensor in, Tensor index) {
-    OpChecks.gatherRows(out, in, index);
+    CHECKS.gatherRows(out, in, index);
     double[] from = values(in);
     int[] rows = ints(index);
     int width = (int) out.shape().rowElements();
@@ -206,7 +213,7 @@ abstract class ReferenceOps implements TrainingBackend {
   @Override
   public void combineRows(
       Tensor out, Tensor slots, Tensor slotOf, Tensor weights, boolean accumulate) {
-    OpChecks.combineRows(out, slots, slotOf, weights);
+    CHECKS.combineRows(out, slots, slotOf, weights);
     int width = dim(out, 1);
     int k = dim(slotOf, 1);
     double[] from = values(slots);
@@ -226,7 +233,7 @@ abstract class ReferenceOps implements TrainingBackend {
 
   @Override
   public void matmul(Tensor out, Tensor a, Tensor b, Transpose transpose, float beta) {
-    OpChecks.matmul(out, a, b, transpose);
+    CHECKS.matmul(out, a, b, transpose);
     int m = dim(out, 0);
     int n = dim(out, 1);
     int k = dim(a, transpose == Transpose.TN ? 0 : 1);
@@ -249,7 +256,7 @@ abstract class ReferenceOps implements TrainingBackend {
 
   @Override
   public void groupedMatmul(Tensor out, Tensor in, Tensor w, Tensor offsets, Transpose transpose) {
-    OpChecks.groupedMatmul(out, in, w, offsets, transpose);
+    CHECKS.groupedMatmul(out, in, w, offsets, transpose);
     int[] bounds = ints(offsets);
     OpChecks.offsets("groupedMatmul", bounds, out.shape().rows());
     for (int e = 0; e + 1 < bounds.length; e++) {
@@ -260,7 +267,7 @@ abstract class ReferenceOps implements TrainingBackend {
 
   @Override
   public void groupedMatmulWeightGradient(Tensor dW, Tensor dOut, Tensor in, Tensor offsets) {
-    TrainingOpChecks.groupedMatmulWeightGradient(dW, dOut, in, offsets);
+    CHECKS.groupedMatmulWeightGradient(dW, dOut, in, offsets);
     int[] bounds = ints(offsets);
     OpChecks.offsets("groupedMatmulWeightGradient", bounds, in.shape().rows());
     for (int e = 0; e + 1 < bounds.length; e++) {

@@ -28,7 +28,7 @@ class AuxLossTest {
       for (int layer = 0; layer < config.layers(); layer++) {
         loss.collect(layer, routing);
       }
-      return loss.finish();
+      return loss.finish(1);
     }
   }
 

@@ -2,7 +2,6 @@ package org.mixedgpu.backend.cpu;
 
 import java.util.Arrays;
 import org.mixedgpu.backend.AttentionShape;
-import org.mixedgpu.backend.OpChecks;
 import org.mixedgpu.tensor.HostTensor;
 
 /**
@@ -33,7 +32,7 @@ final class CpuAttention {
       HostTensor k,
       HostTensor v,
       AttentionShape shape) {
-    OpChecks.attention(out, logSumExp, q, k, v, shape);
+    CpuBackend.CHECKS.attention(out, logSumExp, q, k, v, shape);
     int queries = Math.toIntExact(q.shape().rows() / shape.batch());
     int keys = Math.toIntExact(k.shape().rows() / shape.batch());
     int tiles = (queries + QUERY_TILE - 1) / QUERY_TILE;

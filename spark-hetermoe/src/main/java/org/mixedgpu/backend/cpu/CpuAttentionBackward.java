@@ -2,7 +2,6 @@ package org.mixedgpu.backend.cpu;
 
 import java.util.Arrays;
 import org.mixedgpu.backend.AttentionShape;
-import org.mixedgpu.backend.TrainingOpChecks;
 import org.mixedgpu.tensor.HostTensor;
 
 /**
@@ -32,7 +31,7 @@ final class CpuAttentionBackward {
       HostTensor out,
       HostTensor logSumExp,
       AttentionShape shape) {
-    TrainingOpChecks.attentionBackward(dQ, dK, dV, dOut, q, k, v, out, logSumExp, shape);
+    CpuBackend.CHECKS.attentionBackward(dQ, dK, dV, dOut, q, k, v, out, logSumExp, shape);
     Operands operands =
         new Operands(
             dQ,

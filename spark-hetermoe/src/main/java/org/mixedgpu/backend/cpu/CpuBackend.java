@@ -28,6 +28,9 @@ import org.mixedgpu.tensor.Tensor;
  * <p>Matrix products go to a native BLAS; everything else is Java on arrays that stay in the cache.
  */
 public final class CpuBackend implements TrainingBackend {
+  /** Of the operands of every op. */
+  static final TrainingOpChecks CHECKS = new TrainingOpChecks(DType.F32);
+
   private static final AtomicInteger COUNT = new AtomicInteger();
 
   private final String name;
@@ -77,6 +80,11 @@ public final class CpuBackend implements TrainingBackend {
   @Override
   public BackendKind kind() {
     return BackendKind.CPU;
+  }
+
+  @Override
+  public DType computeType() {
+    return DType.F32;
   }
 
   @Override
@@ -206,7 +214,7 @@ public final class CpuBackend implements TrainingBackend {
 
   @Override
   public void addBiasBackward(Tensor dBias, Tensor dOut) {
-    TrainingOpChecks.addBiasBackward(dBias, dOut);
+    CHECKS.addBiasBackward(dBias, dOut);
     rows.sum(host(dBias), host(dOut), true);
   }
 
@@ -298,13 +306,19 @@ public final class CpuBackend implements TrainingBackend {
 
   @Override
   public void sumRows(Tensor out, Tensor x) {
-    TrainingOpChecks.sumRows(out, x);
+    CHECKS.sumRows(out, x);
     rows.sum(host(out), host(x), false);
   }
 
   @Override
   public void adamW(
-      Tensor param, Tensor firstMoment, Tensor secondMoment, Tensor gradient, AdamWStep step) {
+      Tensor param,
+      Tensor firstMoment,
+      Tensor secondMoment,
+      Tensor gradient,
+      Tensor working,
+      AdamWStep step) {
+    CHECKS.adamW(param, firstMoment, secondMoment, gradient, working);
     optimizer.adamW(host(param), host(firstMoment), host(secondMoment), host(gradient), step);
   }
 

@@ -1,8 +1,6 @@
 package org.mixedgpu.backend.cpu;
 
 import java.util.Arrays;
-import org.mixedgpu.backend.OpChecks;
-import org.mixedgpu.backend.TrainingOpChecks;
 import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.HostTensor;
 
@@ -21,14 +19,14 @@ final class CpuElementwise {
   }
 
   void fill(HostTensor out, float value) {
-    OpChecks.fill(out);
+    CpuBackend.CHECKS.fill(out);
     float[] tile = new float[TILE];
     Arrays.fill(tile, value);
     tiles(out, (at, count) -> out.store(at, tile, 0, count));
   }
 
   void copy(HostTensor out, HostTensor in) {
-    OpChecks.copy(out, in);
+    CpuBackend.CHECKS.copy(out, in);
     if (out.type() == in.type()) {
       tiles(out, (at, count) -> out.copy(at, in, at, count));
       return;
@@ -55,7 +53,7 @@ final class CpuElementwise {
   }
 
   void add(HostTensor out, HostTensor a, HostTensor b) {
-    OpChecks.add(out, a, b);
+    CpuBackend.CHECKS.add(out, a, b);
     tiles(
         out,
         (at, count) -> {
@@ -71,7 +69,7 @@ final class CpuElementwise {
   }
 
   void scale(HostTensor x, float factor) {
-    OpChecks.scale(x);
+    CpuBackend.CHECKS.scale(x);
     tiles(
         x,
         (at, count) -> {
@@ -85,7 +83,7 @@ final class CpuElementwise {
   }
 
   void swiglu(HostTensor out, HostTensor gate, HostTensor up) {
-    OpChecks.swiglu(out, gate, up);
+    CpuBackend.CHECKS.swiglu(out, gate, up);
     tiles(
         out,
         (at, count) -> {
@@ -100,7 +98,7 @@ final class CpuElementwise {
 
   void swigluBackward(
       HostTensor dGate, HostTensor dUp, HostTensor dOut, HostTensor gate, HostTensor up) {
-    TrainingOpChecks.swigluBackward(dGate, dUp, dOut, gate, up);
+    CpuBackend.CHECKS.swigluBackward(dGate, dUp, dOut, gate, up);
     tiles(
         dOut,
         (at, count) -> {

@@ -19,7 +19,7 @@ final class CpuLoss {
       HostTensor logits,
       HostTensor targets,
       float gradScale) {
-    OpChecks.crossEntropy(rowLoss, dLogits, logits, targets);
+    CpuBackend.CHECKS.crossEntropy(rowLoss, dLogits, logits, targets);
     Shape shape = logits.shape();
     int width = CpuRows.width(shape);
     workers.rows(

@@ -1,7 +1,6 @@
 package org.mixedgpu.backend.cpu;
 
 import org.mixedgpu.backend.OpChecks;
-import org.mixedgpu.backend.TrainingOpChecks;
 import org.mixedgpu.backend.Transpose;
 import org.mixedgpu.tensor.HostTensor;
 
@@ -17,7 +16,7 @@ final class CpuMatrix {
   }
 
   void matmul(HostTensor out, HostTensor a, HostTensor b, Transpose transpose, float beta) {
-    OpChecks.matmul(out, a, b, transpose);
+    CpuBackend.CHECKS.matmul(out, a, b, transpose);
     long m = out.shape().dim(0);
     long n = out.shape().dim(1);
     long k = a.shape().dim(transpose == Transpose.TN ? 0 : 1);
@@ -30,7 +29,7 @@ final class CpuMatrix {
 
   void grouped(
       HostTensor out, HostTensor in, HostTensor w, HostTensor offsets, Transpose transpose) {
-    OpChecks.groupedMatmul(out, in, w, offsets, transpose);
+    CpuBackend.CHECKS.groupedMatmul(out, in, w, offsets, transpose);
     int experts = size(w.shape().dim(0));
     int n = size(out.shape().dim(1));
     int k = size(in.shape().dim(1));
@@ -51,7 +50,7 @@ final class CpuMatrix {
   }
 
   void groupedWeightGradient(HostTensor dW, HostTensor dOut, HostTensor in, HostTensor offsets) {
-    TrainingOpChecks.groupedMatmulWeightGradient(dW, dOut, in, offsets);
+    CpuBackend.CHECKS.groupedMatmulWeightGradient(dW, dOut, in, offsets);
     int experts = size(dW.shape().dim(0));
     int m = size(dW.shape().dim(1));
     int n = size(dW.shape().dim(2));

@@ -1,7 +1,5 @@
 package org.mixedgpu.backend.cpu;
 
-import org.mixedgpu.backend.OpChecks;
-import org.mixedgpu.backend.TrainingOpChecks;
 import org.mixedgpu.tensor.HostTensor;
 import org.mixedgpu.tensor.Shape;
 
@@ -19,7 +17,7 @@ final class CpuNorm {
 
   void rmsNorm(
       HostTensor out, HostTensor inverseRms, HostTensor x, HostTensor gain, float epsilon) {
-    OpChecks.rmsNorm(out, inverseRms, x, gain);
+    CpuBackend.CHECKS.rmsNorm(out, inverseRms, x, gain);
     Shape shape = x.shape();
     int width = CpuRows.width(shape);
     workers.rows(
@@ -55,7 +53,7 @@ final class CpuNorm {
       HostTensor x,
       HostTensor gain,
       HostTensor inverseRms) {
-    TrainingOpChecks.rmsNormBackward(dX, dGain, dOut, x, gain, inverseRms);
+    CpuBackend.CHECKS.rmsNormBackward(dX, dGain, dOut, x, gain, inverseRms);
     Shape shape = x.shape();
     int width = CpuRows.width(shape);
     if (dGain != null) {
@@ -116,7 +114,7 @@ final class CpuNorm {
       int firstPosition,
       int sequence,
       boolean inverse) {
-    OpChecks.rope(x, headDim, cos, sin, firstPosition, sequence);
+    CpuBackend.CHECKS.rope(x, headDim, cos, sin, firstPosition, sequence);
     Shape shape = x.shape();
     int half = headDim / 2;
     int width = CpuRows.width(shape);

@@ -2,7 +2,6 @@ package org.mixedgpu.backend.cpu;
 
 import jdk.incubator.vector.FloatVector;
 import org.mixedgpu.backend.AdamWStep;
-import org.mixedgpu.backend.TrainingOpChecks;
 import org.mixedgpu.tensor.HostTensor;
 
 /** AdamW and the norm it is clipped by. */
@@ -20,7 +19,7 @@ final class CpuOptimizer {
   }
 
   void sumSquares(HostTensor out, HostTensor x) {
-    TrainingOpChecks.sumSquares(out, x);
+    CpuBackend.CHECKS.sumSquares(out, x);
     long elements = x.shape().elements();
     int blocks = Math.toIntExact((elements + SUM_BLOCK - 1) / SUM_BLOCK);
     double[] partial = new double[blocks];
@@ -48,7 +47,6 @@ final class CpuOptimizer {
       HostTensor secondMoment,
       HostTensor gradient,
       AdamWStep step) {
-    TrainingOpChecks.adamW(param, firstMoment, secondMoment, gradient);
     double correction1 = 1 - StrictMath.pow(step.beta1(), step.step());
     double correction2 = 1 - StrictMath.pow(step.beta2(), step.step());
     float rate = (float) (step.learningRate() / correction1);

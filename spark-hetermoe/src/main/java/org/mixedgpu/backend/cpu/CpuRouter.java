@@ -1,7 +1,6 @@
 package org.mixedgpu.backend.cpu;
 
 import org.mixedgpu.backend.OpChecks;
-import org.mixedgpu.backend.TrainingOpChecks;
 import org.mixedgpu.tensor.HostTensor;
 import org.mixedgpu.tensor.Shape;
 
@@ -19,7 +18,7 @@ final class CpuRouter {
       HostTensor experts,
       HostTensor logits,
       boolean renormalise) {
-    OpChecks.routerTopK(probs, weights, experts, logits);
+    CpuBackend.CHECKS.routerTopK(probs, weights, experts, logits);
     Shape shape = logits.shape();
     int count = CpuRows.width(shape);
     int k = (int) experts.shape().dim(1);
@@ -73,7 +72,7 @@ final class CpuRouter {
 
   /** A stable counting sort. */
   void sortByExpert(HostTensor slotOf, HostTensor rowOf, HostTensor offsets, HostTensor experts) {
-    OpChecks.sortByExpert(slotOf, rowOf, offsets, experts);
+    CpuBackend.CHECKS.sortByExpert(slotOf, rowOf, offsets, experts);
     int count = (int) offsets.shape().rows() - 1;
     int k = (int) experts.shape().dim(1);
     int[] chosen = experts.ints();
@@ -109,7 +108,7 @@ final class CpuRouter {
       boolean renormalise,
       HostTensor auxByExpert,
       float zScale) {
-    TrainingOpChecks.routerBackward(
+    CpuBackend.CHECKS.routerBackward(
         dLogits, dWeights, probs, weights, experts, logits, auxByExpert, zScale);
     Shape shape = probs.shape();
     int count = CpuRows.width(shape);

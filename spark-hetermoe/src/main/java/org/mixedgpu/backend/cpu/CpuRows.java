@@ -2,7 +2,6 @@ package org.mixedgpu.backend.cpu;
 
 import java.util.Arrays;
 import org.mixedgpu.backend.OpChecks;
-import org.mixedgpu.backend.TrainingOpChecks;
 import org.mixedgpu.tensor.HostTensor;
 import org.mixedgpu.tensor.Shape;
 
@@ -20,7 +19,7 @@ final class CpuRows {
   }
 
   void gather(HostTensor out, HostTensor in, HostTensor index) {
-    OpChecks.gatherRows(out, in, index);
+    CpuBackend.CHECKS.gatherRows(out, in, index);
     long limit = in.shape().rows();
     long width = out.shape().rowElements();
     workers.rows(
@@ -37,7 +36,7 @@ final class CpuRows {
   }
 
   void scatterAdd(HostTensor table, HostTensor dOut, HostTensor index) {
-    TrainingOpChecks.scatterAddRows(table, dOut, index);
+    CpuBackend.CHECKS.scatterAddRows(table, dOut, index);
     int[] rows = index.ints();
     long limit = table.shape().rows();
     for (int i = 0; i < rows.length; i++) {
@@ -64,7 +63,7 @@ final class CpuRows {
 
   void combine(
       HostTensor out, HostTensor slots, HostTensor slotOf, HostTensor weights, boolean accumulate) {
-    OpChecks.combineRows(out, slots, slotOf, weights);
+    CpuBackend.CHECKS.combineRows(out, slots, slotOf, weights);
     Shape choices = slotOf.shape();
     int width = width(out.shape());
     int perRow = (int) choices.dim(1);
@@ -107,7 +106,7 @@ final class CpuRows {
       HostTensor slots,
       HostTensor slotOf,
       HostTensor weights) {
-    TrainingOpChecks.combineRowsBackward(dSlots, dWeights, dOut, slots, slotOf, weights);
+    CpuBackend.CHECKS.combineRowsBackward(dSlots, dWeights, dOut, slots, slotOf, weights);
     Shape choices = slotOf.shape();
     int width = width(dOut.shape());
     int perRow = (int) choices.dim(1);
@@ -138,7 +137,7 @@ final class CpuRows {
   }
 
   void addBias(HostTensor x, HostTensor bias) {
-    OpChecks.addBias(x, bias);
+    CpuBackend.CHECKS.addBias(x, bias);
     Shape shape = x.shape();
     int width = width(shape);
     workers.rows(
@@ -193,7 +192,7 @@ final class CpuRows {
   }
 
   void addGated(HostTensor out, HostTensor x, HostTensor gate) {
-    OpChecks.addGated(out, x, gate);
+    CpuBackend.CHECKS.addGated(out, x, gate);
     Shape shape = out.shape();
     int width = width(shape);
     workers.rows(
@@ -214,7 +213,7 @@ final class CpuRows {
 
   void addGatedBackward(
       HostTensor dX, HostTensor dGate, HostTensor dOut, HostTensor x, HostTensor gate) {
-    TrainingOpChecks.addGatedBackward(dX, dGate, dOut, x, gate);
+    CpuBackend.CHECKS.addGatedBackward(dX, dGate, dOut, x, gate);
     Shape shape = dOut.shape();
     int width = width(shape);
     workers.rows(

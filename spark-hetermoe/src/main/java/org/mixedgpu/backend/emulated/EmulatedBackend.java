@@ -86,6 +86,11 @@ public final class EmulatedBackend implements TrainingBackend {
   }
 
   @Override
+  public DType computeType() {
+    return inner.computeType();
+  }
+
+  @Override
   public Tensor allocate(DType type, Shape shape) {
     return inner.allocate(type, shape);
   }
@@ -311,7 +316,14 @@ public final class EmulatedBackend implements TrainingBackend {
 
   @Override
   public void adamW(
-      Tensor param, Tensor firstMoment, Tensor secondMoment, Tensor gradient, AdamWStep step) {
-    take(slowdown.other(), () -> inner.adamW(param, firstMoment, secondMoment, gradient, step));
+      Tensor param,
+      Tensor firstMoment,
+      Tensor secondMoment,
+      Tensor gradient,
+      Tensor working,
+      AdamWStep step) {
+    take(
+        slowdown.other(),
+        () -> inner.adamW(param, firstMoment, secondMoment, gradient, working, step));
   }
 }

@@ -33,6 +33,13 @@ final class TrainLog implements Progress {
     }
     reports.add(report);
     LOG.info(line(report));
+    if (!report.updated()) {
+      LOG.warn(
+          "step {}: gradients were not finite with the loss scaled by {}; no weight was changed,"
+              + " and the next step halves the scale",
+          report.step(),
+          report.lossScale());
+    }
   }
 
   private String line(StepReport report) {

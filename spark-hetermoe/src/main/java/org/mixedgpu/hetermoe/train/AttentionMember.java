@@ -40,17 +40,19 @@ final class AttentionMember extends Member {
   private int[][][] next;
   private long nextStep;
   private long targets;
+  private float lossScale;
   private float gradScale;
 
   AttentionMember(
       ZebraJob job,
       TrainingBackend backend,
       Exchange exchange,
+      MemberLink link,
       MemberLanes lanes,
       Resources resources,
       Parameters parameters,
       BatchSource batches) {
-    super(job, backend, exchange, lanes, resources, parameters);
+    super(job, backend, link, lanes, resources, parameters);
     this.batches = batches;
     TrainingPlan plan = job.plan();
     int[] peers = new int[plan.attentionRanks()];
@@ -75,7 +77,7 @@ final class AttentionMember extends Member {
   }
 
   @Override
-  void begin(long step) {
+  void begin(long step, float scaleOfLoss) {
     if (nextStep != step) {
       prefetch(step);
     }
@@ -85,7 +87,8 @@ final class AttentionMember extends Member {
     }
     targets = (long) reduce.sum((double) own)[0];
     Check.input(targets > 0, "The batch of step %d has no target to learn from", step);
-    gradScale = (float) (1.0 / targets);
+    lossScale = scaleOfLoss;
+    gradScale = (float) (lossScale / (double) targets);
   }
 
   @Override
@@ -169,7 +172,7 @@ final class AttentionMember extends Member {
   }
 
   private void headBackward(AttentionSlice slice) {
-    slice.auxLoss = slice.aux.finish();
+    slice.auxLoss = slice.aux.finish(lossScale);
     Tensor last = slice.x[schedule.layers()];
     head.forwardBackward(slice.rowLoss, slice.dX, last, slice.targets, gradScale, grads);
     fromStage(slice, schedule.layers());
@@ -210,7 +213,7 @@ final class AttentionMember extends Member {
   private void receiveRuns(Task task, AttentionSlice slice) {
     for (ExpertRun run : runs.get(task.layer())) {
       Tensor rows = rowsOf(run, slice, task.layer());
-      Message message = channel(task.lane()).receive(run.rank(), rows);
+      Message message = receive(task, run.rank(), rows);
       Check.that(
           message.rows() == rows.shape().rows(),
           "%s: rank %d returned %d rows of %d",

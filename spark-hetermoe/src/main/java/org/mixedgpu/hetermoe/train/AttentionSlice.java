@@ -67,22 +67,22 @@ final class AttentionSlice {
     slots = new Tensor[layers];
     offsets = new int[layers][];
     for (int layer = 0; layer < layers; layer++) {
-      x[layer] = floats(rows);
+      x[layer] = reals(rows);
       saved[layer] = own(sides[layer].allocate(sequences, sequence));
       if (model.isMoe(layer)) {
-        slots[layer] = floats(Math.multiplyExact(rows, model.requireMoe().topK()));
+        slots[layer] = reals(Math.multiplyExact(rows, model.requireMoe().topK()));
         offsets[layer] = new int[experts + 1];
       }
     }
-    x[layers] = floats(rows);
-    dX = floats(rows);
+    x[layers] = reals(rows);
+    dX = reals(rows);
     aux = own(new AuxLoss(backend, model, job.auxKind(), 1f / job.plan().slices()));
     host = bytes(rows);
     offsetsOnHost = bytes(experts + 1);
   }
 
-  private Tensor floats(int rows) {
-    return own(backend.allocate(DType.F32, Shape.of(rows, model.hidden())));
+  private Tensor reals(int rows) {
+    return own(backend.allocate(backend.computeType(), Shape.of(rows, model.hidden())));
   }
 
   private static ByteBuffer bytes(int words) {

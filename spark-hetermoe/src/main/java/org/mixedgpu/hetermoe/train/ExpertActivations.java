@@ -76,7 +76,7 @@ final class ExpertActivations implements AutoCloseable {
 
   private void allocate(int rowsOfTensors) {
     capacity = rowsOfTensors;
-    inSlots = backend.allocate(DType.F32, Shape.of(capacity, hidden));
+    inSlots = backend.allocate(backend.computeType(), Shape.of(capacity, hidden));
     try {
       saved = side.allocate(capacity);
     } catch (RuntimeException e) {

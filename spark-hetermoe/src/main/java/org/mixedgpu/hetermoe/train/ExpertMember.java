@@ -4,7 +4,6 @@ import java.util.List;
 import java.util.stream.IntStream;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.base.Check;
-import org.mixedgpu.hetermoe.exchange.Exchange;
 import org.mixedgpu.hetermoe.exchange.Message;
 import org.mixedgpu.hetermoe.plan.Direction;
 import org.mixedgpu.hetermoe.plan.ExpertRun;
@@ -40,11 +39,11 @@ final class ExpertMember extends Member {
   ExpertMember(
       ZebraJob job,
       TrainingBackend backend,
-      Exchange exchange,
+      MemberLink link,
       MemberLanes lanes,
       Resources resources,
       Parameters parameters) {
-    super(job, backend, exchange, lanes, resources, parameters);
+    super(job, backend, link, lanes, resources, parameters);
     TrainingPlan plan = job.plan();
     sources = plan.attentionRanks();
     int layers = job.model().layers();
@@ -95,7 +94,7 @@ final class ExpertMember extends Member {
   }
 
   @Override
-  void begin(long step) {}
+  void begin(long step, float lossScale) {}
 
   @Override
   void prefetch(long step) {}
@@ -137,7 +136,7 @@ final class ExpertMember extends Member {
       int first = 0;
       for (ExpertRun run : runs.get(task.layer())) {
         Tensor room = rows.rows(at, rows.shape().rows() - at);
-        Message message = channel(task.lane()).receive(source, room);
+        Message message = receive(task, source, room);
         Check.that(
             message.header().length == run.count(),
             "%s: attention rank %d sends rows for %d experts, %d are here",
@@ -159,7 +158,7 @@ final class ExpertMember extends Member {
       int first = 0;
       for (ExpertRun run : runs.get(task.layer())) {
         int count = own.rows(source, first, run.count());
-        Message message = channel(task.lane()).receive(source, rows.rows(at, count));
+        Message message = receive(task, source, rows.rows(at, count));
         Check.that(
             message.rows() == count,
             "%s: attention rank %d sends gradients for %d rows of %d",

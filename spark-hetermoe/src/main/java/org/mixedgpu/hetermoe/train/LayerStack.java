@@ -11,7 +11,6 @@ import org.mixedgpu.nn.Parameters;
 import org.mixedgpu.nn.RopeTables;
 import org.mixedgpu.nn.Routing;
 import org.mixedgpu.nn.Workspace;
-import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
@@ -96,7 +95,7 @@ final class LayerStack implements AutoCloseable {
   }
 
   private Tensor rows(TrainingBackend backend, int rows) {
-    return own(backend.allocate(DType.F32, Shape.of(rows, config.hidden())));
+    return own(backend.allocate(backend.computeType(), Shape.of(rows, config.hidden())));
   }
 
   private <T extends AutoCloseable> T own(T resource) {

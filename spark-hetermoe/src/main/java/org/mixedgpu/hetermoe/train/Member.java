@@ -3,19 +3,16 @@ package org.mixedgpu.hetermoe.train;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.concurrent.atomic.AtomicLong;
 import org.mixedgpu.backend.Event;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
-import org.mixedgpu.hetermoe.exchange.Channel;
-import org.mixedgpu.hetermoe.exchange.Exchange;
+import org.mixedgpu.hetermoe.exchange.Message;
 import org.mixedgpu.hetermoe.plan.LaneKind;
 import org.mixedgpu.hetermoe.plan.Role;
 import org.mixedgpu.hetermoe.plan.Task;
 import org.mixedgpu.hetermoe.plan.ZebraSchedule;
 import org.mixedgpu.nn.Parameters;
-import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
@@ -30,10 +27,9 @@ abstract class Member {
   final ZebraSchedule schedule;
   final Parameters parameters;
   final Parameters grads;
-  private final Exchange exchange;
+  private final MemberLink link;
   private final MemberLanes lanes;
   private final Resources resources;
-  private final AtomicLong bytesSent = new AtomicLong();
   private long gradientBytesTaken;
   private final List<Task> computeTasks;
 
@@ -43,14 +39,14 @@ abstract class Member {
   Member(
       ZebraJob job,
       TrainingBackend backend,
-      Exchange exchange,
+      MemberLink link,
       MemberLanes lanes,
       Resources resources,
       Parameters parameters) {
     this.job = job;
-    this.rank = exchange.rank();
+    this.rank = link.rank();
     this.backend = backend;
-    this.exchange = exchange;
+    this.link = link;
     this.lanes = lanes;
     this.resources = resources;
     this.schedule = job.plan().schedule();
@@ -63,8 +59,12 @@ abstract class Member {
     this.grads = own(Parameters.like(parameters));
   }
 
-  /** Host work before a step's tasks: its tokens and what they are divided by. */
-  abstract void begin(long step);
+  /**
+   * Host work before a step's tasks: its tokens and what they are divided by.
+   *
+   * @param lossScale factor on the loss that gradients are computed of
+   */
+  abstract void begin(long step, float lossScale);
 
   /** Host work for the next step while this one's tasks run. */
   abstract void prefetch(long step);
@@ -123,25 +123,25 @@ abstract class Member {
     return new MixedGpuException(Fault.BUG, "Task " + task + " is not one of this role");
   }
 
-  final Channel channel(LaneKind lane) {
-    return exchange.channel(lane.label());
-  }
-
   /** Sends on the task's lane. */
   final void send(Task task, int peer, int[] header, Tensor rows) {
-    bytesSent.addAndGet(rows.bytes());
-    channel(task.lane()).send(peer, header, rows);
+    link.send(task.lane(), peer, header, rows);
+  }
+
+  /** Receives on the task's lane. */
+  final Message receive(Task task, int peer, Tensor into) {
+    return link.receive(task.lane(), peer, into);
   }
 
   /** Payload since the last call. */
   final long takeBytesSent() {
     long gradients = gradientBytesSent() - gradientBytesTaken;
     gradientBytesTaken += gradients;
-    return bytesSent.getAndSet(0) + gradients;
+    return link.takeBytesSent() + gradients;
   }
 
   final Tensor rows(long rows) {
-    return own(backend.allocate(DType.F32, Shape.of(rows, job.model().hidden())));
+    return own(backend.allocate(backend.computeType(), Shape.of(rows, job.model().hidden())));
   }
 
   final <T extends AutoCloseable> T own(T resource) {

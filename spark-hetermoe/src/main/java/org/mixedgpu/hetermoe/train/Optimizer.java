@@ -4,10 +4,11 @@ import org.mixedgpu.backend.AdamWStep;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.nn.Parameters;
+import org.mixedgpu.tensor.Tensor;
 
 /**
- * AdamW over the parameters of one member. Owns the two moments; a checkpoint stores them and the
- * number of steps taken.
+ * AdamW over the masters of one member's parameters, and their working copies. Owns the two
+ * moments; a checkpoint stores them and the numbers of steps and updates.
  */
 public final class Optimizer implements AutoCloseable {
   private final TrainingBackend backend;
@@ -16,6 +17,7 @@ public final class Optimizer implements AutoCloseable {
   private final Parameters firstMoments;
   private final Parameters secondMoments;
   private long steps;
+  private long updates;
 
   public Optimizer(TrainingBackend backend, Parameters parameters, OptimizerConfig config) {
     this.backend = backend;
@@ -47,15 +49,30 @@ public final class Optimizer implements AutoCloseable {
     return secondMoments;
   }
 
-  /** Steps taken so far. */
+  /** Steps so far, skipped ones included: what the learning rate depends on. */
   public long steps() {
     return steps;
   }
 
+  /** Steps that were not skipped: what AdamW's bias correction depends on. */
+  public long updates() {
+    return updates;
+  }
+
   /** Continues after so many steps; the caller has written the moments. */
-  public void resumeAt(long stepsTaken) {
-    Check.input(stepsTaken >= 0, "Steps taken %d is negative", stepsTaken);
-    steps = stepsTaken;
+  public void resumeAt(long stepsSoFar, long updatesMade) {
+    Check.input(
+        updatesMade >= 0 && stepsSoFar >= updatesMade,
+        "There can't be %d updates in %d steps",
+        updatesMade,
+        stepsSoFar);
+    steps = stepsSoFar;
+    updates = updatesMade;
+  }
+
+  /** Passes over a step whose gradients can't be used. */
+  public void skip() {
+    steps++;
   }
 
   /**
@@ -66,6 +83,7 @@ public final class Optimizer implements AutoCloseable {
    */
   public void step(Parameters grads, float clipFactor) {
     steps++;
+    updates++;
     AdamWStep step =
         new AdamWStep(
             (float) config.learningRate().at(steps),
@@ -73,15 +91,17 @@ public final class Optimizer implements AutoCloseable {
             config.beta2(),
             config.epsilon(),
             config.weightDecay(),
-            steps,
+            updates,
             clipFactor);
     for (Parameters.Entry entry : parameters.entries()) {
       String name = entry.name();
+      Tensor master = parameters.master(name);
       backend.adamW(
-          entry.tensor(),
+          master,
           firstMoments.tensor(name),
           secondMoments.tensor(name),
           grads.tensor(name),
+          entry.tensor() == master ? null : entry.tensor(),
           step);
     }
   }

@@ -23,9 +23,11 @@ import org.mixedgpu.tensor.Tensor;
  * </pre>
  *
  * added up slice by slice in their order, within a slice from the last layer to the first; then
- * clipped by its global norm, then used for one AdamW step. The balancing loss is computed from the
- * routing of a slice alone, so S is part of the definition for MoE models. Nothing is allocated on
- * the device after the first step. Does not own the parameters. Not thread-safe.
+ * clipped by its global norm, then used for one AdamW step. Where the backend computes in F16, the
+ * gradients are those of a scaled loss, divided by {@link LossScale}'s factor, and a step whose
+ * gradients are not finite is skipped. The balancing loss is computed from the routing of a slice
+ * alone, so S is part of the definition for MoE models. Nothing is allocated on the device after
+ * the first step. Does not own the parameters. Not thread-safe.
  */
 public final class SingleProcessTrainer implements AutoCloseable {
   private final TrainingBackend backend;
@@ -36,6 +38,7 @@ public final class SingleProcessTrainer implements AutoCloseable {
   private final Parameters grads;
   private final Optimizer optimizer;
   private final GradientNorm norm;
+  private final LossScale lossScale;
 
   /** Null for none. */
   private final AuxLoss aux;
@@ -50,6 +53,7 @@ public final class SingleProcessTrainer implements AutoCloseable {
       TrainingBackend backend, Parameters parameters, TrainerConfig config) {
     this.backend = backend;
     this.config = config;
+    this.lossScale = LossScale.of(backend.computeType());
     this.vocab = parameters.config().vocab();
     int sequences = config.batch() / config.slices();
     int rows = Math.multiplyExact(sequences, config.sequence());
@@ -110,7 +114,8 @@ public final class SingleProcessTrainer implements AutoCloseable {
   public StepReport step(int[][] batch, int[][] batchTargets) {
     long start = System.nanoTime();
     long valid = check(batch, batchTargets);
-    float gradScale = (float) (1.0 / valid);
+    float scale = lossScale.factor();
+    float gradScale = (float) (scale / (double) valid);
     double loss = 0;
     double auxLoss = 0;
     grads.zero();
@@ -118,13 +123,19 @@ public final class SingleProcessTrainer implements AutoCloseable {
       load(batch, batchTargets, slice);
       stack.forward(ids, aux);
       if (aux != null) {
-        auxLoss += aux.finish();
+        auxLoss += aux.finish(scale);
       }
       stack.backward(rowLoss, ids, targets, gradScale, aux, grads);
       loss += sumOfLosses();
     }
+    grads.scale(1 / scale);
     double gradNorm = Math.sqrt(norm.squared(grads));
-    optimizer.step(grads, config.optimizer().clipFactor(gradNorm));
+    boolean usable = lossScale.accept(gradNorm);
+    if (usable) {
+      optimizer.step(grads, config.optimizer().clipFactor(gradNorm));
+    } else {
+      optimizer.skip();
+    }
     backend.synchronize();
     return new StepReport(
         optimizer.steps(),
@@ -137,7 +148,9 @@ public final class SingleProcessTrainer implements AutoCloseable {
         (System.nanoTime() - start) / 1e9,
         List.of(),
         1,
-        0);
+        0,
+        scale,
+        usable);
   }
 
   /** Mean cross entropy over the valid targets of a global batch; changes nothing. */

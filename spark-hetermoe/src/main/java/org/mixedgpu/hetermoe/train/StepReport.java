@@ -9,7 +9,7 @@ import java.util.List;
  * @param step from 1
  * @param loss mean cross entropy over the targets of the batch, without auxiliary losses
  * @param auxLoss balancing loss and z-loss, coefficients included
- * @param gradientNorm global, before clipping
+ * @param gradientNorm global, before clipping; not finite where updated is false
  * @param learningRate of this step
  * @param targets tokens that were predicted
  * @param tokens tokens of the batch
@@ -18,6 +18,8 @@ import java.util.List;
  *     in one process
  * @param attentionRanks how many of the ranks are attention ranks
  * @param bytesSent payload between members in this step
+ * @param lossScale factor on the loss while gradients were computed; 1 where nobody computes in F16
+ * @param updated false where gradients were not finite at this scale, so that no weight changed
  */
 public record StepReport(
     long step,
@@ -30,7 +32,9 @@ public record StepReport(
     double seconds,
     List<Double> busyShares,
     int attentionRanks,
-    long bytesSent)
+    long bytesSent,
+    double lossScale,
+    boolean updated)
     implements Serializable {
 
   public StepReport {

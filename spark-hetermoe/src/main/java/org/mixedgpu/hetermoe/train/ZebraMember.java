@@ -87,6 +87,7 @@ public final class ZebraMember {
     private final Optimizer optimizer;
     private final GradientNorm norm;
     private final AllReduce all;
+    private final LossScale lossScale;
     private final Task update =
         new Task(TaskKind.UPDATE, job.model().layers(), 0, Direction.BACKWARD);
     private long reported;
@@ -97,15 +98,21 @@ public final class ZebraMember {
           role == Role.ATTENTION
               ? Part.withoutExperts()
               : Part.experts(job.plan().placement().expertsOf(rank));
-      Parameters parameters = resources.own(Parameters.allocate(backend, job.model(), part));
-      this.member =
-          role == Role.ATTENTION
-              ? new AttentionMember(job, backend, exchange, lanes, resources, parameters, batches)
-              : new ExpertMember(job, backend, exchange, lanes, resources, parameters);
-      this.optimizer = resources.own(new Optimizer(backend, parameters, job.optimizer()));
-      this.norm = resources.own(new GradientNorm(backend, member.grads));
       int[] everyone = IntStream.range(0, ranks).toArray();
       this.all = resources.own(new AllReduce(exchange, "step", everyone, backend, 0));
+      MemberTypes types =
+          MemberTypes.exchange(
+              all, rank, ranks, job.plan().attentionRanks(), backend.computeType());
+      this.lossScale = LossScale.of(types.narrowest());
+      Parameters parameters = resources.own(Parameters.allocate(backend, job.model(), part));
+      MemberLink link = resources.own(new MemberLink(job, backend, exchange, types));
+      this.member =
+          role == Role.ATTENTION
+              ? new AttentionMember(
+                  job, backend, exchange, link, lanes, resources, parameters, batches)
+              : new ExpertMember(job, backend, link, lanes, resources, parameters);
+      this.optimizer = resources.own(new Optimizer(backend, parameters, job.optimizer()));
+      this.norm = resources.own(new GradientNorm(backend, member.grads));
     }
 
     MemberReport train() {
@@ -126,7 +133,8 @@ public final class ZebraMember {
     }
 
     private StepReport step(long step) {
-      member.begin(step);
+      float scale = lossScale.factor();
+      member.begin(step, scale);
       if (job.recordTimeline() && step == job.steps()) {
         all.sum();
         lanes.startRecording();
@@ -137,14 +145,21 @@ public final class ZebraMember {
       }
       lanes.synchronize();
       member.reduceGradients();
+      member.grads.scale(1 / scale);
       double[] totals = all.sum(contribution());
       double gradNorm = Math.sqrt(totals[0]);
-      lanes.run(update, () -> update(gradNorm));
-      return report(step, totals, gradNorm);
+      // Every rank sees the same norm, so all decide alike.
+      boolean usable = lossScale.accept(gradNorm);
+      lanes.run(update, () -> update(gradNorm, usable));
+      return report(step, totals, gradNorm, scale, usable);
     }
 
-    private void update(double gradNorm) {
-      optimizer.step(member.grads, job.optimizer().clipFactor(gradNorm));
+    private void update(double gradNorm, boolean usable) {
+      if (usable) {
+        optimizer.step(member.grads, job.optimizer().clipFactor(gradNorm));
+      } else {
+        optimizer.skip();
+      }
       member.grads.zero();
       backend.synchronize();
     }
@@ -170,7 +185,8 @@ public final class ZebraMember {
       return values;
     }
 
-    private StepReport report(long step, double[] totals, double gradNorm) {
+    private StepReport report(
+        long step, double[] totals, double gradNorm, float scale, boolean usable) {
       double nanos = totals[5];
       List<Double> busy = new ArrayList<>();
       for (int r = 0; r < ranks; r++) {
@@ -187,7 +203,9 @@ public final class ZebraMember {
           nanos / 1e9,
           busy,
           job.plan().attentionRanks(),
-          (long) totals[3]);
+          (long) totals[3],
+          scale,
+          usable);
     }
 
     private long[] timeline() {

@@ -25,11 +25,24 @@ public final class Checkpoint {
   }
 
   /**
-   * The weights of a part of a model, converted to F32. The folder's tensors must be those of the
-   * model exactly, also where only a part is read. The caller closes the parameters.
+   * The weights of a part of a model for inference, converted to the backend's compute type; in F32
+   * they can be trained too. The folder's tensors must be those of the model exactly, also where
+   * only a part is read. The caller closes the parameters.
    */
   public static Parameters load(FileStore files, String folder, Backend backend, Part part) {
-    Parameters parameters = Parameters.allocate(backend, config(files, folder), part);
+    return filled(
+        files, folder, backend, Parameters.forInference(backend, config(files, folder), part));
+  }
+
+  /** As {@link #load}, with the F32 masters that training needs. */
+  public static Parameters loadForTraining(
+      FileStore files, String folder, Backend backend, Part part) {
+    return filled(
+        files, folder, backend, Parameters.allocate(backend, config(files, folder), part));
+  }
+
+  private static Parameters filled(
+      FileStore files, String folder, Backend backend, Parameters parameters) {
     try {
       read(files, folder, backend, parameters);
       return parameters;
@@ -39,14 +52,14 @@ public final class Checkpoint {
     }
   }
 
-  /** Fills the parameters of a part of the folder's model, as {@link #load} does. */
+  /** Fills the parameters of a part of the folder's model, masters and working copies. */
   public static void read(FileStore files, String folder, Backend backend, Parameters parameters) {
     try (WeightFiles weights = WeightFiles.open(files, folder)) {
       WeightReading.read(weights, folder, backend, parameters);
     }
   }
 
-  /** Writes a whole model. */
+  /** Writes a whole model, from its masters where there are any. */
   public static void save(
       FileStore files, String folder, Backend backend, Parameters parameters, SaveOptions options) {
     WeightWriting.checkNew(files, folder);

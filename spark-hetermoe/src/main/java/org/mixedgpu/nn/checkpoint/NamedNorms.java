@@ -24,7 +24,7 @@ public final class NamedNorms {
       double[] sum = new double[1];
       Pieces.read(
           backend,
-          parameters.tensor(tensor.parameter()),
+          parameters.exact(tensor.parameter()),
           tensor.firstElement(),
           tensor.shape().elements(),
           buffer,

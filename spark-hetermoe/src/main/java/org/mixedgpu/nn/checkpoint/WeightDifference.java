@@ -30,7 +30,7 @@ public record WeightDifference(double rms, double largest, String worst, double 
         WeightFiles.Located located = weights.tensors().get(tensor.name());
         Pieces.read(
             backend,
-            parameters.tensor(tensor.parameter()),
+            parameters.exact(tensor.parameter()),
             tensor.firstElement(),
             tensor.shape().elements(),
             buffer,

@@ -94,7 +94,7 @@ final class WeightWriting {
         SafetensorsWriter.create(files, path, announced, Map.of("format", "pt"))) {
       ByteBuffer piece = Pieces.buffer();
       for (DiskTensor tensor : tensors) {
-        write(out, tensor, backend, from.tensor(tensor.parameter()), piece);
+        write(out, tensor, backend, from.exact(tensor.parameter()), piece);
       }
       replace(files, path, out);
     }

@@ -176,7 +176,7 @@ public final class OpBench {
       Tensor v = tensor(DType.F32, parameters);
       Tensor g = f32(parameters);
       AdamWStep step = new AdamWStep(1e-4f, 0.9f, 0.95f, 1e-8f, 0.1f, 10, 1f);
-      op("adamw 25M", () -> b.adamW(p, m, v, g, step));
+      op("adamw 25M", () -> b.adamW(p, m, v, g, null, step));
       Tensor norm = f32(1);
       op("sum of squares 25M", () -> b.sumSquares(norm, g));
       op("fill 25M", () -> b.fill(g, 0f));

@@ -29,7 +29,16 @@ class EmulatedBackendTest {
   /** Not ops: they take as long as they take. */
   private static final Set<String> FREE =
       Set.of(
-          "name", "kind", "allocate", "memoryUse", "write", "read", "lane", "synchronize", "close");
+          "name",
+          "kind",
+          "computeType",
+          "allocate",
+          "memoryUse",
+          "write",
+          "read",
+          "lane",
+          "synchronize",
+          "close");
 
   /** Time that only passes when somebody says so. */
   private static final class FakeTime implements Stopwatch {

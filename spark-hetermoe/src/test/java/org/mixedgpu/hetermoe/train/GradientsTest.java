@@ -75,7 +75,7 @@ class GradientsTest {
 
     double value() {
       stack.forward(ids, aux);
-      double extra = aux == null ? 0 : aux.finish();
+      double extra = aux == null ? 0 : aux.finish(1);
       stack.loss(rowLoss, targets);
       double sum = 0;
       for (float f : Floats.read(backend, rowLoss)) {
@@ -88,7 +88,7 @@ class GradientsTest {
       grads.zero();
       stack.forward(ids, aux);
       if (aux != null) {
-        aux.finish();
+        aux.finish(1);
       }
       home = choices();
       stack.backward(rowLoss, ids, targets, 1f / valid, aux, grads);

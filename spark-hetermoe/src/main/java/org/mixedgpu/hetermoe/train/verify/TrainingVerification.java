@@ -72,7 +72,7 @@ public final class TrainingVerification {
         continue;
       }
       List<Compared> found = new ArrayList<>();
-      try (Parameters parameters = Checkpoint.load(files, model, backend, Part.all())) {
+      try (Parameters parameters = Checkpoint.loadForTraining(files, model, backend, Part.all())) {
         replay(recorded, batches, count, aux, backend, parameters, tolerance, found::add);
         finalWeights(files, last, recorded, backend, parameters, tolerance, found::add);
       }
