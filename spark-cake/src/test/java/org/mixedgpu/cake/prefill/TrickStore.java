@@ -2,6 +2,7 @@ package org.mixedgpu.cake.prefill;
 
 import java.nio.ByteBuffer;
 import java.util.function.BiFunction;
+import java.util.function.BooleanSupplier;
 import org.mixedgpu.cake.key.KvLayout;
 import org.mixedgpu.cake.store.CacheSnapshot;
 import org.mixedgpu.cake.store.ChunkWriter;
@@ -35,7 +36,7 @@ final class TrickStore implements KvStore {
   }
 
   @Override
-  public Load load(StoredChunk chunk, ByteBuffer into) {
+  public Load load(StoredChunk chunk, ByteBuffer into, BooleanSupplier wanted) {
     return loads.apply(chunk, into);
   }
 
