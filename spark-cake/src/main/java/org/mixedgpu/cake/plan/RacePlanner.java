@@ -16,10 +16,12 @@ public final class RacePlanner {
   /** What is waited for must be expected within this part of the cost of computing. */
   private static final double WORTH_WAITING = 0.8;
 
-  /** A read that is not there after this many times the expected time is not waited for. */
+  /** A wait ends after this many times what was expected, and this part of what computing costs. */
   private static final double WAIT_FOR = 1.5;
 
-  /** A read that has lasted for some time is expected to last this many times as long. */
+  private static final double AND_FOR = 0.1;
+
+  /** A read that is late is expected to last this many times what it has. */
   private static final double LATE = 1.25;
 
   private RacePlanner() {}
@@ -49,8 +51,10 @@ public final class RacePlanner {
       return 0;
     }
     double left = ends(facts, open);
-    boolean worth = left <= WORTH_WAITING * facts.compute().get().of(chunk);
-    return worth ? Math.min(facts.patience(), WAIT_FOR * left) : 0;
+    double cost = facts.compute().get().of(chunk);
+    return left > Math.min(facts.patience(), WORTH_WAITING * cost)
+        ? 0
+        : Math.min(facts.patience(), WAIT_FOR * left + AND_FOR * cost);
   }
 
   /**
@@ -62,8 +66,8 @@ public final class RacePlanner {
     LinkCost link = facts.link().get();
     boolean busy = facts.inFlight() > 0;
     double passed = busy ? facts.linkNanos() : 0;
-    double apart = Math.max(link.apart(), LATE * passed);
-    double all = Math.max((facts.inFlight() + more) * apart, link.alone()) - passed;
-    return more > 0 ? Math.max(all, link.alone()) : Math.max(all, (LATE - 1) * passed);
+    double apart = passed > link.apart() ? LATE * passed : link.apart();
+    double all = (facts.inFlight() + more) * apart - passed;
+    return Math.max(all, more > 0 ? link.alone() : link.alone() - passed);
   }
 }

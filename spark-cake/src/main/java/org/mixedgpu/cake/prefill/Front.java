@@ -131,17 +131,16 @@ final class Front {
    * @return whether the chunk has another state now
    */
   private boolean changedInTime(int i, State state, int open) {
-    if (patience == UNUSED) {
-      patience = pace.cost().map(cost -> cost.of(i)).orElse(UNUSED);
-    }
-    long nanos = (long) claims.waits(walk.facts(patience), i, open);
+    double most =
+        patience == UNUSED ? pace.cost().map(cost -> cost.of(i)).orElse(UNUSED) : patience;
+    long nanos = (long) claims.waits(walk.facts(most), i, open);
     if (nanos <= 0) {
       return false;
     }
     walk.frontAt(i, open > 0);
     long begun = System.nanoTime();
     states.awaitChange(i, state, nanos);
-    patience = Math.max(0, patience - (System.nanoTime() - begun));
+    patience = Math.max(0, most - (System.nanoTime() - begun));
     return states.of(i) != state;
   }
 

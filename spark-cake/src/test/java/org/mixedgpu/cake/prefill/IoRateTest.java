@@ -3,6 +3,7 @@ package org.mixedgpu.cake.prefill;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.util.concurrent.locks.Condition;
 import org.junit.jupiter.api.Test;
 
 class IoRateTest {
@@ -15,8 +16,12 @@ class IoRateTest {
       return now;
     }
 
+    /** Runs before time passes: what another thread does meanwhile. */
+    Runnable meanwhile = () -> {};
+
     @Override
-    public void sleep(long nanos) {
+    public void await(Condition condition, long nanos) {
+      meanwhile.run();
       slept += nanos;
       now += nanos;
     }
@@ -25,21 +30,20 @@ class IoRateTest {
   private final Hand clock = new Hand();
 
   @Test
-  void bytesTakeTheirTimeOnTheLink() {
+  void bytesTakeTheirTimeOnTheLink() throws Exception {
     IoRate rate = new IoRate(1e9, clock);
-    long end = rate.begin(1000);
+    IoRate.Turn turn = rate.begin(1000);
     clock.now += 300;
-    rate.finish(end);
+    rate.finish(turn);
     assertThat(clock.slept).isEqualTo(700);
   }
 
   /** Else a loader that walks backwards would get its chunks in any order. */
   @Test
-  void readsShareTheLinkInTheOrderInWhichTheyBegan() {
+  void readsShareTheLinkInTheOrderInWhichTheyBegan() throws Exception {
     IoRate rate = new IoRate(1e9, clock);
-    long first = rate.begin(1000);
-    long second = rate.begin(1000);
-    assertThat(second - first).isEqualTo(1000);
+    IoRate.Turn first = rate.begin(1000);
+    IoRate.Turn second = rate.begin(1000);
     rate.finish(second);
     assertThat(clock.slept).isEqualTo(2000);
     rate.finish(first);
@@ -47,7 +51,7 @@ class IoRateTest {
   }
 
   @Test
-  void idleTimeIsNotSavedUp() {
+  void idleTimeIsNotSavedUp() throws Exception {
     IoRate rate = new IoRate(1e9, clock);
     clock.now += 1_000_000;
     rate.finish(rate.begin(1000));
@@ -55,14 +59,52 @@ class IoRateTest {
   }
 
   @Test
-  void aReadSlowerThanTheLinkIsNotDelayed() {
+  void aReadSlowerThanTheLinkIsNotDelayed() throws Exception {
     IoRate rate = new IoRate(1e9, clock);
-    long end = rate.begin(1000);
+    IoRate.Turn turn = rate.begin(1000);
     clock.now += 5000;
-    rate.finish(end);
+    rate.finish(turn);
     IoRate unlimited = new IoRate(0, clock);
     unlimited.finish(unlimited.begin(Long.MAX_VALUE));
     assertThat(clock.slept).isZero();
     assertThatThrownBy(() -> new IoRate(-1, clock)).hasMessageContaining("bytes per second");
+  }
+
+  /** Of two reads the first is given up after 400 of its 1000: the second needs its own 1000. */
+  @Test
+  void whatIsGivenUpIsNotChargedToTheNext() throws Exception {
+    IoRate rate = new IoRate(1e9, clock);
+    IoRate.Turn first = rate.begin(1000);
+    IoRate.Turn second = rate.begin(1000);
+    clock.now += 400;
+    rate.giveUp(first);
+    rate.finish(first);
+    assertThat(clock.slept).isZero();
+    rate.finish(second);
+    assertThat(clock.slept).isEqualTo(1000);
+    rate.giveUp(second);
+    rate.finish(rate.begin(10));
+    assertThat(clock.slept).isEqualTo(1010);
+  }
+
+  @Test
+  void givingUpAReadThatWaitsForItsTurnFreesThoseBehindIt() throws Exception {
+    IoRate rate = new IoRate(1e9, clock);
+    rate.begin(1000);
+    IoRate.Turn second = rate.begin(1000);
+    IoRate.Turn third = rate.begin(1000);
+    clock.now += 400;
+    rate.giveUp(second);
+    rate.finish(third);
+    assertThat(clock.slept).isEqualTo(1600);
+  }
+
+  @Test
+  void aReadGivenUpWhileItWaitsReturns() throws Exception {
+    IoRate rate = new IoRate(1e9, clock);
+    IoRate.Turn turn = rate.begin(1_000_000);
+    clock.meanwhile = () -> rate.giveUp(turn);
+    rate.finish(turn);
+    assertThat(rate.begin(10)).isNotNull();
   }
 }
