@@ -7,8 +7,12 @@ public interface Clock {
   /** As {@link System#nanoTime}. */
   long nanoTime();
 
-  /** Waits for a condition, whose lock is held, for this time at the most. */
-  void await(Condition condition, long nanos) throws InterruptedException;
+  /**
+   * Waits for a condition, whose lock is held, for this time at the most; may return earlier.
+   *
+   * @return about what is left of the time; 0 or less if nothing is
+   */
+  long await(Condition condition, long nanos) throws InterruptedException;
 
   Clock SYSTEM =
       new Clock() {
@@ -18,10 +22,8 @@ public interface Clock {
         }
 
         @Override
-        public void await(Condition condition, long nanos) throws InterruptedException {
-          long left = condition.awaitNanos(nanos);
-          // The caller looks at the time itself; early returns are allowed.
-          assert left <= nanos;
+        public long await(Condition condition, long nanos) throws InterruptedException {
+          return condition.awaitNanos(nanos);
         }
       };
 }

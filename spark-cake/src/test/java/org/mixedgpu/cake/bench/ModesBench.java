@@ -178,7 +178,10 @@ public final class ModesBench {
         runner.write(writer, 0, 8);
       }
       writer.finish();
-      return DoubleStream.generate(() -> burst(runner, prompts)[0]).limit(TURNS).min().orElseThrow();
+      return DoubleStream.generate(() -> burst(runner, prompts)[0])
+          .limit(TURNS)
+          .min()
+          .orElseThrow();
     }
   }
 
