@@ -1,5 +1,7 @@
 package org.mixedgpu.base;
 
+import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.function.Function;
 import java.util.function.Predicate;
@@ -39,6 +41,17 @@ public record ConfEntry<T>(
     return value(key, text == null ? byDefault : text.strip(), parse, holds, rule);
   }
 
+  /** The key as a command line spells it: {@code --chunk-tokens} for {@code chunkTokens}. */
+  public String flag() {
+    return "--" + key.replaceAll("([A-Z])", "-$1").toLowerCase(Locale.ROOT);
+  }
+
+  /** Meaning, unit, limits and an example in one text. */
+  public String help(String example) {
+    String counts = unit.isEmpty() ? "" : " Unit: " + unit + ".";
+    return doc + counts + " Use " + rule + ". Example: " + example + ".";
+  }
+
   private static <T> T value(
       String key, String text, Function<String, T> parse, Predicate<T> holds, String rule) {
     T value;
@@ -63,6 +76,30 @@ public record ConfEntry<T>(
         Long::valueOf,
         n -> n >= least && n <= most,
         "a whole number of " + unit + " from " + least + " to " + most);
+  }
+
+  /** A real number from {@code least} to below {@code below}. */
+  public static ConfEntry<Double> real(
+      String key, String unit, double byDefault, double least, double below, String doc) {
+    String rule =
+        below == Double.POSITIVE_INFINITY
+            ? "a number of " + least + " or more"
+            : "a number from " + least + " to below " + below;
+    return new ConfEntry<>(
+        key,
+        unit,
+        Double.toString(byDefault),
+        doc,
+        Double::valueOf,
+        x -> x >= least && x < below,
+        rule);
+  }
+
+  /** One of some words; the first is the default. */
+  public static ConfEntry<String> choice(String key, String doc, String... words) {
+    List<String> known = List.of(words);
+    return new ConfEntry<>(
+        key, "", words[0], doc, s -> s, known::contains, String.join(" or ", known));
   }
 
   /** Free text; may be empty. */

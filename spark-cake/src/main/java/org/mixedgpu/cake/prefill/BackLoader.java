@@ -1,28 +1,25 @@
 package org.mixedgpu.cake.prefill;
 
 import java.nio.ByteBuffer;
-import java.util.ArrayList;
-import java.util.List;
+import java.util.Arrays;
+import java.util.Objects;
 import java.util.concurrent.ArrayBlockingQueue;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicInteger;
-import java.util.concurrent.atomic.AtomicLong;
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.backend.Lane;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.cake.key.KvLayout;
-import org.mixedgpu.cake.prefill.ChunkStates.State;
 import org.mixedgpu.cake.store.KvStore;
-import org.mixedgpu.cake.store.Load;
 import org.mixedgpu.cake.store.StoredChunk;
 import org.mixedgpu.nn.KvCache;
 
 /**
- * Loads chunks of one prompt after the other, each from its back to its front, with a bounded
- * number of reads in flight, into one KV cache. Memory: one host buffer for each read in flight.
+ * What the loads of one prompt after the other need: readers, each a thread with a host buffer of a
+ * chunk, and the way into one KV cache. A read that was overtaken keeps its reader until the store
+ * lets it go; the next prompt's reads have the others meanwhile.
  */
 final class BackLoader implements AutoCloseable {
   private static final System.Logger LOG = System.getLogger(BackLoader.class.getName());
@@ -31,22 +28,27 @@ final class BackLoader implements AutoCloseable {
   private final KvCache cache;
   private final KvStore store;
   private final IoRate rate;
-  private final Pace pace;
-  private final int readsInFlight;
+  private final ComputePace computePace;
+  private final LinkPace linkPace = new LinkPace();
   private final ExecutorService readers;
-  private final BlockingQueue<ByteBuffer> buffers;
+  private final BlockingQueue<ByteBuffer> free;
   private final Lane copies;
+  private volatile Walk walk;
 
   BackLoader(
-      Backend backend, KvCache cache, KvStore store, IoRate rate, Pace pace, int readsInFlight) {
+      Backend backend,
+      KvCache cache,
+      KvStore store,
+      IoRate rate,
+      ComputePace computePace,
+      int readsInFlight) {
     Check.input(readsInFlight >= 1, "A loader needs 1 read in flight; found %d", readsInFlight);
     this.backend = backend;
     this.cache = cache;
     this.store = store;
     this.rate = rate;
-    this.pace = pace;
-    this.readsInFlight = readsInFlight;
-    buffers = new ArrayBlockingQueue<>(readsInFlight);
+    this.computePace = computePace;
+    free = new ArrayBlockingQueue<>(readsInFlight);
     readers =
         Executors.newFixedThreadPool(
             readsInFlight,
@@ -56,114 +58,64 @@ final class BackLoader implements AutoCloseable {
               return thread;
             });
     for (int i = 0; i < readsInFlight; i++) {
-      buffers.add(ByteBuffer.allocateDirect(store.bufferBytes()));
+      free.add(ByteBuffer.allocateDirect(store.bufferBytes()));
     }
     copies = backend.lane("kv-copy");
   }
 
-  /** One prompt's loads. */
-  final class Walk {
-    private final ChunkStates states;
-    private final StoredChunk[] stored;
-    private final Claims claims;
-    private final int first;
-    private final AtomicInteger next;
-    private final AtomicLong lastEnd = new AtomicLong(System.nanoTime());
-    private final List<String> problems = new ArrayList<>();
-    private final AtomicInteger loaded = new AtomicInteger();
-
-    private Walk(ChunkStates states, StoredChunk[] stored, int first, Claims claims) {
-      this.states = states;
-      this.stored = stored;
-      this.claims = claims;
-      this.first = first;
-      this.next = new AtomicInteger(stored.length - 1);
-    }
-
-    private void run() {
-      for (int chunk = next.getAndDecrement(); chunk >= first; chunk = next.getAndDecrement()) {
-        if (stored[chunk] != null
-            && claims.mayLoad(chunk)
-            && states.move(chunk, State.EMPTY, State.READING)) {
-          read(chunk);
-        }
-      }
-    }
-
-    private void read(int chunk) {
-      ByteBuffer buffer = null;
-      String problem = null;
-      try {
-        buffer = buffers.take();
-        long begun = System.nanoTime();
-        long linkEnd = rate.begin(stored[chunk].length());
-        Load load = store.load(stored[chunk], buffer);
-        rate.finish(linkEnd);
-        if (!load.loaded()) {
-          problem = load.outcome() + ": " + load.problem();
-        } else if (states.move(chunk, State.READING, State.READY)) {
-          problem = copy(chunk, load.payload());
-          if (problem == null) {
-            long now = System.nanoTime();
-            pace.read(now - begun, now - lastEnd.getAndSet(now));
-            loaded.incrementAndGet();
-            states.move(chunk, State.READY, State.DONE);
-          }
-        }
-      } catch (InterruptedException e) {
-        Thread.currentThread().interrupt();
-        problem = "UNREADABLE: interrupted";
-      } catch (RuntimeException e) {
-        problem = "UNREADABLE: " + e;
-      } finally {
-        if (buffer != null) {
-          buffers.add(buffer);
-        }
-      }
-      if (problem != null) {
-        fail(chunk, problem);
-      }
-    }
-
-    private void fail(int chunk, String problem) {
-      synchronized (problems) {
-        problems.add("chunk " + chunk + " " + problem);
-      }
-      // If the compute side has overtaken this read, nothing is left to hand over.
-      boolean handedOver =
-          states.move(chunk, State.READING, State.FAILED)
-              || states.move(chunk, State.READY, State.FAILED);
-      Check.that(
-          handedOver || states.of(chunk) == State.COMPUTING || states.of(chunk) == State.DONE,
-          "Chunk %d failed in state %s",
-          chunk,
-          states.of(chunk));
-    }
-
-    /** Chunks loaded so far. */
-    int loaded() {
-      return loaded.get();
-    }
-
-    /** What went wrong so far, one line each. */
-    List<String> problems() {
-      synchronized (problems) {
-        return List.copyOf(problems);
-      }
-    }
+  KvStore store() {
+    return store;
   }
 
-  /** Begins to load the chunks from the last down to {@code first}; returns at once. */
+  IoRate rate() {
+    return rate;
+  }
+
+  ComputePace computePace() {
+    return computePace;
+  }
+
+  LinkPace linkPace() {
+    return linkPace;
+  }
+
+  /**
+   * Begins to load the chunks from the last down to {@code first}; returns at once. The prompt
+   * before must have ended.
+   */
   Walk start(ChunkStates states, StoredChunk[] stored, int first, Claims claims) {
-    Walk walk = new Walk(states, stored, first, claims);
-    for (int i = 0; i < Math.min(readsInFlight, stored.length - first); i++) {
-      readers.execute(walk::run);
+    if (Arrays.stream(stored, first, stored.length).anyMatch(Objects::nonNull)) {
+      linkPace.prompt();
     }
+    walk = new Walk(this, states, stored, first, claims);
+    walk.pump();
     return walk;
   }
 
+  /** The buffer of a reader that is free, or null. */
+  ByteBuffer takeReader() {
+    return free.poll();
+  }
+
+  void returnReader(ByteBuffer buffer) {
+    free.add(buffer);
+  }
+
+  /** Runs a read on the reader of this buffer; then it is free, for the prompt that there is. */
+  void submit(ByteBuffer buffer, Runnable read) {
+    readers.execute(
+        () -> {
+          try {
+            read.run();
+          } finally {
+            returnReader(buffer);
+            walk.pump();
+          }
+        });
+  }
+
   /** Null, or why the chunk is not in the cache; then its rows are undefined. */
-  private String copy(int chunk, ByteBuffer payload) {
+  String copy(int chunk, ByteBuffer payload) {
     RuntimeException[] failure = new RuntimeException[1];
     copies.submit(
         () -> {

@@ -1,14 +1,18 @@
 package org.mixedgpu.cake.prefill;
 
-import java.util.concurrent.locks.LockSupport;
+import java.util.concurrent.locks.Condition;
 
 /** Time for measuring and waiting; tests have their own. */
 public interface Clock {
   /** As {@link System#nanoTime}. */
   long nanoTime();
 
-  /** Returns after this time, or earlier if the thread is interrupted. */
-  void sleep(long nanos);
+  /**
+   * Waits for a condition, whose lock is held, for this time at the most; may return earlier.
+   *
+   * @return about what is left of the time; 0 or less if nothing is
+   */
+  long await(Condition condition, long nanos) throws InterruptedException;
 
   Clock SYSTEM =
       new Clock() {
@@ -18,14 +22,8 @@ public interface Clock {
         }
 
         @Override
-        public void sleep(long nanos) {
-          long end = System.nanoTime() + nanos;
-          for (long left = nanos; left > 0; left = end - System.nanoTime()) {
-            if (Thread.currentThread().isInterrupted()) {
-              return;
-            }
-            LockSupport.parkNanos(left);
-          }
+        public long await(Condition condition, long nanos) throws InterruptedException {
+          return condition.awaitNanos(nanos);
         }
       };
 }

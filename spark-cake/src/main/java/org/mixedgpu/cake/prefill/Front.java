@@ -11,8 +11,11 @@ import org.mixedgpu.cake.store.StoredChunk;
  * what nobody has, waits where that is expected to be faster, and overtakes reads that are late.
  */
 final class Front {
+  /** Before the first wait. */
+  private static final double UNUSED = -1;
+
   private final ObjIntConsumer<int[]> compute;
-  private final Pace pace;
+  private final ComputePace pace;
   private final Claims claims;
   final int[] tokens;
   final PrefixKey[] keys;
@@ -25,10 +28,10 @@ final class Front {
   /** Leading chunks that were in memory. */
   final int reused;
 
-  BackLoader.Walk walk;
+  Walk walk;
 
-  /** What may still be waited for; 0 before the first wait, negative when used up. */
-  private long patienceNanos;
+  /** Nanoseconds that may still be waited. */
+  private double patience = UNUSED;
 
   /**
    * @param compute computes a chunk of these tokens and returns when it is in the cache
@@ -36,7 +39,7 @@ final class Front {
    */
   Front(
       ObjIntConsumer<int[]> compute,
-      Pace pace,
+      ComputePace pace,
       Claims claims,
       int[] tokens,
       PrefixKey[] keys,
@@ -62,24 +65,26 @@ final class Front {
         case DONE:
           return;
         case EMPTY:
-          if (leftToLoader(i)) {
-            break;
-          }
-          if (states.move(i, State.EMPTY, State.COMPUTING)) {
+          boolean loadable = stored[i] != null && claims.mayLoad(i);
+          if (loadable && !claims.mayCompute(i)) {
+            states.awaitChange(i, state, Long.MAX_VALUE);
+          } else if ((!loadable || !changedInTime(i, state, open(i)))
+              && states.move(i, state, State.COMPUTING)) {
             compute(i);
             return;
           }
           break;
         case FAILED:
-          if (states.move(i, State.FAILED, State.COMPUTING)) {
+          if (states.move(i, state, State.COMPUTING)) {
             compute(i);
             return;
           }
           break;
         case READING:
-          if (!claims.mayOvertake(i)) {
+          if (!claims.mayCompute(i)) {
             states.awaitChange(i, state, Long.MAX_VALUE);
-          } else if (!worthWaiting(i, state) && states.move(i, State.READING, State.COMPUTING)) {
+          } else if (!changedInTime(i, state, 0) && states.move(i, state, State.COMPUTING)) {
+            walk.overtake(i);
             compute(i);
             return;
           }
@@ -101,53 +106,49 @@ final class Front {
       while (states.of(i) == State.EMPTY
           || states.of(i) == State.READING
           || states.of(i) == State.READY) {
-        if (!states.move(i, State.EMPTY, State.COMPUTING)
-            && !states.move(i, State.READING, State.COMPUTING)) {
+        if (states.move(i, State.READING, State.COMPUTING)) {
+          walk.overtake(i);
+        } else if (!states.move(i, State.EMPTY, State.COMPUTING)) {
           Thread.onSpinWait();
         }
       }
     }
   }
 
-  /** Whether a chunk that nobody has is better loaded; waits for that if so. */
-  private boolean leftToLoader(int i) {
-    if (stored[i] == null || !claims.mayLoad(i)) {
-      return false;
+  /** Stored chunks from this one on that nobody has. */
+  private int open(int from) {
+    int open = 0;
+    for (int i = from; i < states.size(); i++) {
+      open += stored[i] != null && states.of(i) == State.EMPTY ? 1 : 0;
     }
-    if (!claims.mayCompute(i)) {
-      states.awaitChange(i, State.EMPTY, Long.MAX_VALUE);
-      return true;
-    }
-    int left = 0;
-    for (int c = i; c < states.size(); c++) {
-      boolean open = states.of(c) == State.EMPTY || states.of(c) == State.READING;
-      left += open && stored[c] != null ? 1 : 0;
-    }
-    return pace.loadsBeforeComputing(left) && worthWaiting(i, State.EMPTY);
+    return open;
   }
 
   /**
-   * Waits for a change where that is expected to be faster than computing. All waits of a prompt
-   * together cost at most the time of computing one chunk, should the expectation be wrong.
+   * Waits for the loader where the plan says so. All waits of a prompt together cost at most the
+   * time of computing one chunk, should the expectation be wrong.
+   *
+   * @return whether the chunk has another state now
    */
-  private boolean worthWaiting(int i, State state) {
-    if (pace.compute() == 0 || pace.read() > pace.compute() || patienceNanos < 0) {
+  private boolean changedInTime(int i, State state, int open) {
+    double most =
+        patience == UNUSED ? pace.cost().map(cost -> cost.of(i)).orElse(UNUSED) : patience;
+    long nanos = (long) claims.waits(walk.facts(most), i, open);
+    if (nanos <= 0) {
       return false;
     }
-    if (patienceNanos == 0) {
-      patienceNanos = (long) pace.compute();
-    }
+    walk.frontAt(i, open > 0);
     long begun = System.nanoTime();
-    states.awaitChange(i, state, patienceNanos);
-    long left = patienceNanos - (System.nanoTime() - begun);
-    patienceNanos = left == 0 ? -1 : left;
+    states.awaitChange(i, state, nanos);
+    patience = Math.max(0, most - (System.nanoTime() - begun));
     return states.of(i) != state;
   }
 
   private void compute(int i) {
+    walk.frontAt(i, false);
     long begun = System.nanoTime();
     compute.accept(tokens, i);
-    pace.computed(System.nanoTime() - begun);
+    pace.computed(i, System.nanoTime() - begun);
     computed[i] = true;
     Check.that(states.move(i, State.COMPUTING, State.DONE), "Chunk %d was taken while computed", i);
   }

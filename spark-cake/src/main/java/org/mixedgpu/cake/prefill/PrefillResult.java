@@ -11,6 +11,7 @@ import java.util.List;
  * @param computed tokens computed now
  * @param loaded tokens whose KV came from the store
  * @param reused tokens whose KV was in memory, left from the prompt before
+ * @param overtaken reads that began and that the compute side overtook; their bytes went nowhere
  * @param ttftNanos from the start of this prompt's prefill until the logits were in host memory,
  *     copies to the device included
  * @param problems chunks that could not be loaded and were computed instead, one line each
@@ -22,5 +23,6 @@ public record PrefillResult(
     int computed,
     int loaded,
     int reused,
+    int overtaken,
     long ttftNanos,
     List<String> problems) {}

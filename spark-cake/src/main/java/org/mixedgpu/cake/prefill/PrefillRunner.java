@@ -35,7 +35,7 @@ public final class PrefillRunner implements AutoCloseable {
   private final KvCache cache;
   private final BackLoader loader;
   private final NextToken output;
-  private final Pace pace = new Pace();
+  private final ComputePace pace = new ComputePace();
 
   /** The prompt whose KV is in the cache; empty after a failure. */
   private int[] resident = {};
@@ -90,6 +90,7 @@ public final class PrefillRunner implements AutoCloseable {
           0,
           0,
           tokens.length,
+          0,
           System.nanoTime() - start,
           List.of());
     }
@@ -131,6 +132,7 @@ public final class PrefillRunner implements AutoCloseable {
         tokens.length - loaded - reused,
         loaded,
         reused,
+        prompt.walk.overtaken(),
         nanos,
         prompt.walk.problems());
   }

@@ -1,7 +1,5 @@
 package org.mixedgpu.cake.spark;
 
-import java.util.List;
-import java.util.Locale;
 import org.mixedgpu.base.ConfEntry;
 
 /**
@@ -27,13 +25,12 @@ public record CakeOption<T>(ConfEntry<T> entry, String example) {
 
   /** The command line's spelling, such as {@code --chunk-tokens}. */
   public String flag() {
-    return "--" + name().replaceAll("([A-Z])", "-$1").toLowerCase(Locale.ROOT);
+    return entry.flag();
   }
 
   /** Meaning, unit, limits and an example in one text. */
   public String help() {
-    String unit = entry.unit().isEmpty() ? "" : " Unit: " + entry.unit() + ".";
-    return entry.doc() + unit + " Use " + entry.rule() + ". Example: " + example + ".";
+    return entry.help(example);
   }
 
   static CakeOption<Long> number(
@@ -44,15 +41,7 @@ public record CakeOption<T>(ConfEntry<T> entry, String example) {
   static CakeOption<Double> real(
       String name, String unit, double byDefault, String example, String doc) {
     return new CakeOption<>(
-        new ConfEntry<>(
-            name,
-            unit,
-            Double.toString(byDefault),
-            doc,
-            Double::valueOf,
-            x -> x >= 0 && x < Double.POSITIVE_INFINITY,
-            "a number of 0 or more"),
-        example);
+        ConfEntry.real(name, unit, byDefault, 0, Double.POSITIVE_INFINITY, doc), example);
   }
 
   static CakeOption<Boolean> flag(String name, String doc) {
@@ -68,11 +57,7 @@ public record CakeOption<T>(ConfEntry<T> entry, String example) {
 
   /** One of some words; the first is the default. */
   static CakeOption<String> choice(String name, String doc, String... words) {
-    List<String> known = List.of(words);
-    return new CakeOption<>(
-        new ConfEntry<>(
-            name, "", words[0], doc, s -> s, known::contains, String.join(" or ", known)),
-        words[words.length - 1]);
+    return new CakeOption<>(ConfEntry.choice(name, doc, words), words[words.length - 1]);
   }
 
   /** {@code Boolean.valueOf} takes every typing error for false. */

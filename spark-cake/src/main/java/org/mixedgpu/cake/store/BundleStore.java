@@ -11,6 +11,7 @@ import java.util.UUID;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.locks.ReadWriteLock;
 import java.util.concurrent.locks.ReentrantReadWriteLock;
+import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
 import java.util.stream.Collectors;
 import java.util.zip.CRC32C;
@@ -34,6 +35,13 @@ public final class BundleStore implements KvStore {
 
   /** Handles to bundles stay open for the next chunk; beyond this many all are closed first. */
   private static final int MAX_OPEN = 256;
+
+  /**
+   * A read that nobody wants any more ends after this many bytes. Streams can't be told to stop:
+   * closing one does not end a positional read, and an interrupt breaks the handle of a local file
+   * for all its readers. Large enough that a request to a DataNode costs little beside it.
+   */
+  static final int PART_BYTES = 4 << 20;
 
   private final FileStore files;
   private final String cachePath;
@@ -116,9 +124,9 @@ public final class BundleStore implements KvStore {
   }
 
   @Override
-  public Load load(StoredChunk chunk, ByteBuffer into) {
+  public Load load(StoredChunk chunk, ByteBuffer into, BooleanSupplier wanted) {
     try {
-      return read(chunk, into);
+      return read(chunk, into, wanted);
     } catch (MixedGpuException e) {
       // The handle may be the trouble (a replaced file, a dead node): the next load opens anew.
       forget(chunk.bundle());
@@ -134,21 +142,18 @@ public final class BundleStore implements KvStore {
     }
   }
 
-  private Load read(StoredChunk chunk, ByteBuffer into) {
+  private Load read(StoredChunk chunk, ByteBuffer into, BooleanSupplier wanted) {
     Check.that(
         into.capacity() >= bufferBytes() && chunk.length() <= bufferBytes(),
         "A load of %d bytes got a buffer of %d",
         chunk.length(),
         into.capacity());
-    into.clear().limit(chunk.length());
-    openLock.readLock().lock();
-    try {
-      open.computeIfAbsent(chunk.bundle(), files::open).readFully(chunk.offset(), into);
-    } finally {
-      openLock.readLock().unlock();
-    }
-    if (open.size() > MAX_OPEN) {
-      close();
+    into.clear();
+    for (int at = 0; at < chunk.length(); at += PART_BYTES) {
+      if (!wanted.getAsBoolean()) {
+        return Load.miss(Load.Outcome.ABANDONED, "nobody wants it any more");
+      }
+      readPart(chunk, into.limit(Math.min(at + PART_BYTES, chunk.length())).position(at));
     }
     into.flip();
     CRC32C crc = new CRC32C();
@@ -159,6 +164,19 @@ public final class BundleStore implements KvStore {
         chunk.bundle(),
         chunk.offset());
     return Load.of(into.slice(chunk.payloadOffset(), layout.chunkBytes()));
+  }
+
+  private void readPart(StoredChunk chunk, ByteBuffer into) {
+    openLock.readLock().lock();
+    try {
+      open.computeIfAbsent(chunk.bundle(), files::open)
+          .readFully(chunk.offset() + into.position(), into);
+    } finally {
+      openLock.readLock().unlock();
+    }
+    if (open.size() > MAX_OPEN) {
+      close();
+    }
   }
 
   private void forget(String bundle) {

@@ -1,6 +1,7 @@
 package org.mixedgpu.cake.store;
 
 import java.nio.ByteBuffer;
+import java.util.function.BooleanSupplier;
 import org.mixedgpu.cake.key.KvLayout;
 
 /**
@@ -22,8 +23,14 @@ public interface KvStore extends AutoCloseable {
    *
    * @param into at least {@link #bufferBytes}; its contents are undefined afterwards, but for the
    *     payload of a {@link Load} that is loaded
+   * @param wanted asked between the parts of a long read; the read ends there once it says no
    */
-  Load load(StoredChunk chunk, ByteBuffer into);
+  Load load(StoredChunk chunk, ByteBuffer into, BooleanSupplier wanted);
+
+  /** Reads a chunk and checks it, to the end. */
+  default Load load(StoredChunk chunk, ByteBuffer into) {
+    return load(chunk, into, () -> true);
+  }
 
   /** Starts writing; nothing is visible to others before {@link ChunkWriter#finish}. */
   ChunkWriter writer();

@@ -18,7 +18,9 @@ public record Load(Outcome outcome, ByteBuffer payload, String problem) {
     /** The bytes are not those that were written. */
     DAMAGED,
     /** The file system failed. */
-    UNREADABLE
+    UNREADABLE,
+    /** The caller did not want it any more. */
+    ABANDONED
   }
 
   static Load of(ByteBuffer payload) {

@@ -6,8 +6,6 @@ import static org.assertj.core.api.Assertions.within;
 
 import java.util.Arrays;
 import java.util.Map;
-import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -20,7 +18,6 @@ import org.mixedgpu.cake.key.PrefixKey;
 import org.mixedgpu.cake.store.BundleStore;
 import org.mixedgpu.cake.store.CacheSnapshot;
 import org.mixedgpu.cake.store.ChunkWriter;
-import org.mixedgpu.cake.store.Load;
 import org.mixedgpu.cake.store.MemoryFiles;
 import org.mixedgpu.cake.store.StoredChunk;
 import org.mixedgpu.tensor.DType;
@@ -51,22 +48,6 @@ class CachedPrefillTest {
     tiny.close();
   }
 
-  /** All that a prefill decides. */
-  private record Bits(int[] logits, byte[] kv) {
-    void assertSame(Bits other) {
-      assertThat(other.logits).isEqualTo(logits);
-      assertThat(other.kv).isEqualTo(kv);
-    }
-  }
-
-  private static Bits bits(PrefillRunner runner, PrefillResult result) {
-    int[] logits = new int[result.logits().length];
-    for (int i = 0; i < logits.length; i++) {
-      logits[i] = Float.floatToRawIntBits(result.logits()[i]);
-    }
-    return new Bits(logits, runner.kv(0, result.tokens()));
-  }
-
   private PrefillRunner runner(PrefillMode mode) {
     PrefillOptions options = new PrefillOptions(mode, 200, 3, IoRate.unlimited());
     return new PrefillRunner(tiny.model, store, store.snapshot(), options);
@@ -80,7 +61,7 @@ class CachedPrefillTest {
       assertThat(result.computed()).isEqualTo(PROMPT.length);
       assertThat(runner.write(writer, 0, 100)).isEqualTo(CHUNKS);
       writer.finish();
-      return bits(runner, result);
+      return Bits.of(runner, result);
     }
   }
 
@@ -107,13 +88,13 @@ class CachedPrefillTest {
         assertThat(result.loaded()).isEqualTo((CHUNKS - split) * CHUNK);
         assertThat(result.computed()).isEqualTo(PROMPT.length - result.loaded());
         assertThat(result.problems()).isEmpty();
-        computed.assertSame(bits(runner, result));
+        computed.assertSame(Bits.of(runner, result));
       }
     }
     for (PrefillMode mode : PrefillMode.values()) {
       try (PrefillRunner runner = runner(mode)) {
         PrefillResult result = runner.run(PROMPT);
-        computed.assertSame(bits(runner, result));
+        computed.assertSame(Bits.of(runner, result));
         assertThat(result.ttftNanos()).isPositive();
         if (mode != PrefillMode.CAKE) {
           assertThat(result.loaded()).isEqualTo(mode == PrefillMode.LOAD ? CHUNKS * CHUNK : 0);
@@ -219,7 +200,7 @@ class CachedPrefillTest {
     store.loads =
         (chunk, into) -> store.store.load(chunk.equals(chunks[5]) ? chunks[6] : chunk, into);
     try (PrefillRunner runner = runner(PrefillMode.LOAD)) {
-      assertThat(bits(runner, runner.run(PROMPT)).logits).isNotEqualTo(computed.logits);
+      assertThat(Bits.of(runner, runner.run(PROMPT)).logits()).isNotEqualTo(computed.logits());
     }
   }
 
@@ -229,18 +210,18 @@ class CachedPrefillTest {
     other[10 * CHUNK + 4] = (other[10 * CHUNK + 4] + 1) % TinyModel.VOCABULARY;
     Bits alone;
     try (PrefillRunner runner = runner(PrefillMode.COMPUTE)) {
-      alone = bits(runner, runner.run(other));
+      alone = Bits.of(runner, runner.run(other));
     }
     try (PrefillRunner runner = runner(PrefillMode.COMPUTE)) {
       runner.run(PROMPT);
       PrefillResult result = runner.run(other);
       assertThat(result.reused()).isEqualTo(10 * CHUNK);
       assertThat(result.computed()).isEqualTo(other.length - 10 * CHUNK);
-      alone.assertSame(bits(runner, result));
+      alone.assertSame(Bits.of(runner, result));
       PrefillResult again = runner.run(other);
       assertThat(again.reused()).isEqualTo(other.length);
       assertThat(again.computed()).isZero();
-      alone.assertSame(bits(runner, again));
+      alone.assertSame(Bits.of(runner, again));
     }
   }
 
@@ -255,7 +236,7 @@ class CachedPrefillTest {
       PrefillResult result = loads.run(whole);
       assertThat(result.loaded()).isEqualTo(5 * CHUNK);
       assertThat(result.computed()).isEqualTo(CHUNK);
-      bits(computes, computes.run(whole)).assertSame(bits(loads, result));
+      Bits.of(computes, computes.run(whole)).assertSame(Bits.of(loads, result));
       assertThat(loads.write(writer, 0, 6)).as("stored already").isZero();
       int[] one = {5};
       assertThat(loads.run(one).computed()).isEqualTo(1);
@@ -275,7 +256,7 @@ class CachedPrefillTest {
     try (PrefillRunner runner = new PrefillRunner(tiny.model, store, before, options);
         ChunkWriter writer = store.writer()) {
       PrefillResult result = runner.run(PROMPT);
-      computed.assertSame(bits(runner, result));
+      computed.assertSame(Bits.of(runner, result));
       assertThat(result.loaded()).isEqualTo((CHUNKS - 1) * CHUNK);
       assertThat(result.problems()).hasSize(1);
       assertThat(result.problems().get(0)).contains("DAMAGED").contains("checksum");
@@ -292,61 +273,9 @@ class CachedPrefillTest {
         };
     try (PrefillRunner runner = runner(PrefillMode.LOAD)) {
       PrefillResult result = runner.run(PROMPT);
-      computed.assertSame(bits(runner, result));
+      computed.assertSame(Bits.of(runner, result));
       assertThat(result.loaded()).isZero();
       assertThat(result.problems()).hasSize(CHUNKS).allMatch(p -> p.contains("injected: load"));
-    }
-  }
-
-  @Test
-  void aReadThatHangsIsOvertakenAndCanNotDisturbTheNextPrompt() throws Exception {
-    Bits computed = computeAndStore();
-    CountDownLatch begun = new CountDownLatch(3);
-    CountDownLatch hang = new CountDownLatch(1);
-    CountDownLatch ended = new CountDownLatch(3);
-    store.loads =
-        (chunk, into) -> {
-          begun.countDown();
-          awaitUnchecked(hang);
-          Load load = store.store.load(chunk, into);
-          ended.countDown();
-          return load;
-        };
-    int[] other = TinyModel.tokens(PROMPT.length, 2);
-    try (PrefillRunner runner = runner(PrefillMode.CAKE)) {
-      // Computing begins when all three readers hang.
-      PrefillResult result =
-          runner.run(
-              PROMPT,
-              new Claims() {
-                @Override
-                public boolean mayLoad(int chunk) {
-                  return true;
-                }
-
-                @Override
-                public boolean mayCompute(int chunk) {
-                  awaitUnchecked(begun);
-                  return true;
-                }
-              });
-      assertThat(result.computed()).isEqualTo(PROMPT.length);
-      assertThat(result.loaded()).isZero();
-      computed.assertSame(bits(runner, result));
-      hang.countDown();
-      assertThat(ended.await(30, TimeUnit.SECONDS)).isTrue();
-      Bits next = bits(runner, runner.run(other));
-      try (PrefillRunner fresh = runner(PrefillMode.COMPUTE)) {
-        bits(fresh, fresh.run(other)).assertSame(next);
-      }
-    }
-  }
-
-  private static void awaitUnchecked(CountDownLatch latch) {
-    try {
-      assertThat(latch.await(30, TimeUnit.SECONDS)).isTrue();
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
     }
   }
 
@@ -359,7 +288,7 @@ class CachedPrefillTest {
     try (PrefillRunner runner = new PrefillRunner(tiny.model, store, holes, options)) {
       PrefillResult result = runner.run(PROMPT);
       assertThat(result.loaded()).isEqualTo((CHUNKS - 2) * CHUNK);
-      computed.assertSame(bits(runner, result));
+      computed.assertSame(Bits.of(runner, result));
     }
   }
 
@@ -376,11 +305,11 @@ class CachedPrefillTest {
         expected += LogProbabilities.of(step.logits(), label[i]);
       }
       PrefillResult result = runner.run(PROMPT);
-      Bits before = bits(runner, result);
+      Bits before = Bits.of(runner, result);
       double[] scores = runner.score(new int[][] {label, {label[0]}});
       assertThat(scores[0]).isCloseTo(expected, within(1e-4));
       assertThat(scores[1]).isEqualTo(LogProbabilities.of(result.logits(), label[0]));
-      before.assertSame(bits(runner, result));
+      before.assertSame(Bits.of(runner, result));
     }
   }
 
@@ -391,7 +320,7 @@ class CachedPrefillTest {
     bad[70] = 300;
     try (PrefillRunner runner = runner(PrefillMode.CAKE)) {
       assertThatThrownBy(() -> runner.run(bad)).hasMessageContaining("Token 300 at position 70");
-      computed.assertSame(bits(runner, runner.run(PROMPT)));
+      computed.assertSame(Bits.of(runner, runner.run(PROMPT)));
       assertThatThrownBy(() -> runner.run(new int[201])).hasMessageContaining("1 to 200 tokens");
       assertThatThrownBy(() -> runner.run(new int[0])).hasMessageContaining("found 0");
     }

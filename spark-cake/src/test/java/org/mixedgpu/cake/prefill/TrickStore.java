@@ -1,7 +1,10 @@
 package org.mixedgpu.cake.prefill;
 
 import java.nio.ByteBuffer;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.BiFunction;
+import java.util.function.BooleanSupplier;
 import org.mixedgpu.cake.key.KvLayout;
 import org.mixedgpu.cake.store.CacheSnapshot;
 import org.mixedgpu.cake.store.ChunkWriter;
@@ -13,6 +16,9 @@ import org.mixedgpu.cake.store.StoredChunk;
 final class TrickStore implements KvStore {
   final KvStore store;
   BiFunction<StoredChunk, ByteBuffer, Load> loads;
+
+  /** By chunk that a load was asked for: whether it is still wanted. */
+  final Map<StoredChunk, BooleanSupplier> wanted = new ConcurrentHashMap<>();
 
   TrickStore(KvStore store) {
     this.store = store;
@@ -35,7 +41,8 @@ final class TrickStore implements KvStore {
   }
 
   @Override
-  public Load load(StoredChunk chunk, ByteBuffer into) {
+  public Load load(StoredChunk chunk, ByteBuffer into, BooleanSupplier wanted) {
+    this.wanted.put(chunk, wanted);
     return loads.apply(chunk, into);
   }
 

@@ -2,11 +2,13 @@ package org.mixedgpu.cake.store;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.SeekableByteChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Map;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.apache.arrow.memory.BufferAllocator;
 import org.apache.arrow.memory.RootAllocator;
 import org.apache.arrow.vector.FixedSizeBinaryVector;
@@ -17,6 +19,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.mixedgpu.cake.key.KvLayout;
 import org.mixedgpu.cake.key.PrefixKey;
 import org.mixedgpu.io.HadoopFileStore;
+import org.mixedgpu.tensor.DType;
 
 class BundleStoreTest {
   private final MemoryFiles files = new MemoryFiles();
@@ -141,6 +144,34 @@ class BundleStoreTest {
             .isEqualTo(TinyBundle.payload(chunk));
       }
       assertThat(reader.loadNextBatch()).isFalse();
+    }
+  }
+
+  /** A message of 8 MiB is read in three parts; the second is the last that is wanted. */
+  @Test
+  void aReadThatIsNotWantedAnyMoreEndsAtItsNextPart() {
+    KvLayout large =
+        new KvLayout("0123456789abcdef".repeat(4), 1, 1, 1024, DType.F32, "theta=10000", 1024);
+    int[] prompt = new int[1024];
+    PrefixKey key = PrefixKey.chain(large, prompt)[0];
+    try (BundleStore store = new BundleStore(files, "cache", large, 1L << 30)) {
+      try (ChunkWriter writer = store.writer()) {
+        writer.append(
+            key, PrefixKey.root(large), prompt, into -> into.putInt(large.chunkBytes() - 4, 77));
+        writer.finish();
+      }
+      StoredChunk chunk = store.snapshot().find(large, new PrefixKey[] {key}, 1, prompt)[0];
+      ByteBuffer buffer = ByteBuffer.allocate(store.bufferBytes());
+      AtomicInteger asked = new AtomicInteger();
+      int before = files.reads.get();
+      Load abandoned = store.load(chunk, buffer, () -> asked.incrementAndGet() <= 2);
+      assertThat(abandoned.outcome()).isEqualTo(Load.Outcome.ABANDONED);
+      assertThat(abandoned.payload()).isNull();
+      assertThat(files.reads.get() - before).isEqualTo(2);
+      Load whole = store.load(chunk, buffer);
+      assertThat(files.reads.get() - before).isEqualTo(5);
+      ByteBuffer payload = whole.payload().order(ByteOrder.LITTLE_ENDIAN);
+      assertThat(payload.getInt(large.chunkBytes() - 4)).isEqualTo(77);
     }
   }
 }

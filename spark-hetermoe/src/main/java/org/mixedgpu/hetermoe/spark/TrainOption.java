@@ -1,7 +1,5 @@
 package org.mixedgpu.hetermoe.spark;
 
-import java.util.List;
-import java.util.Locale;
 import org.mixedgpu.base.ConfEntry;
 
 /**
@@ -27,13 +25,12 @@ public record TrainOption<T>(ConfEntry<T> entry, String example) {
 
   /** The command line's spelling, such as {@code --sequence-length}. */
   public String flag() {
-    return "--" + name().replaceAll("([A-Z])", "-$1").toLowerCase(Locale.ROOT);
+    return entry.flag();
   }
 
   /** Meaning, unit, limits and an example in one text. */
   public String help() {
-    String unit = entry.unit().isEmpty() ? "" : " Unit: " + entry.unit() + ".";
-    return entry.doc() + unit + " Use " + entry.rule() + ". Example: " + example + ".";
+    return entry.help(example);
   }
 
   static TrainOption<Long> number(
@@ -50,20 +47,7 @@ public record TrainOption<T>(ConfEntry<T> entry, String example) {
       double below,
       String example,
       String doc) {
-    String rule =
-        below == Double.POSITIVE_INFINITY
-            ? "a number of " + least + " or more"
-            : "a number from " + least + " to below " + below;
-    return new TrainOption<>(
-        new ConfEntry<>(
-            name,
-            unit,
-            Double.toString(byDefault),
-            doc,
-            Double::valueOf,
-            x -> x >= least && x < below,
-            rule),
-        example);
+    return new TrainOption<>(ConfEntry.real(name, unit, byDefault, least, below, doc), example);
   }
 
   static TrainOption<String> text(String name, String byDefault, String example, String doc) {
@@ -72,10 +56,6 @@ public record TrainOption<T>(ConfEntry<T> entry, String example) {
 
   /** One of some words; the first is the default. */
   static TrainOption<String> choice(String name, String doc, String... words) {
-    List<String> known = List.of(words);
-    return new TrainOption<>(
-        new ConfEntry<>(
-            name, "", words[0], doc, s -> s, known::contains, String.join(" or ", known)),
-        words[words.length - 1]);
+    return new TrainOption<>(ConfEntry.choice(name, doc, words), words[words.length - 1]);
   }
 }

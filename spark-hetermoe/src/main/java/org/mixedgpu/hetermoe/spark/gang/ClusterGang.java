@@ -11,6 +11,7 @@ import org.apache.spark.scheduler.SparkListener;
 import org.apache.spark.scheduler.SparkListenerExecutorRemoved;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
+import org.mixedgpu.hetermoe.plan.Role;
 import org.mixedgpu.hetermoe.spark.exchange.TransportOptions;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;

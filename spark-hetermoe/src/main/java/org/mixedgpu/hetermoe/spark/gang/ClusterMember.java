@@ -5,6 +5,7 @@ import java.util.List;
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.hetermoe.exchange.Exchange;
+import org.mixedgpu.hetermoe.plan.Role;
 import org.mixedgpu.hetermoe.spark.exchange.SparkNetworkExchange;
 
 /** A member that is a task on an executor. */

@@ -9,6 +9,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.function.LongSupplier;
+import org.mixedgpu.hetermoe.plan.Role;
 import org.mixedgpu.hetermoe.spark.exchange.PeerAddress;
 
 /**

@@ -3,6 +3,7 @@ package org.mixedgpu.hetermoe.spark.gang;
 import java.time.Duration;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
+import org.mixedgpu.hetermoe.plan.Role;
 
 /**
  * What gang to run.

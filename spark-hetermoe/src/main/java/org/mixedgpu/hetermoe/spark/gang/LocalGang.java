@@ -13,6 +13,7 @@ import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.hetermoe.exchange.Exchange;
 import org.mixedgpu.hetermoe.exchange.ExchangeAbortedException;
 import org.mixedgpu.hetermoe.exchange.InProcessExchange;
+import org.mixedgpu.hetermoe.plan.Role;
 import org.slf4j.LoggerFactory;
 
 /** A gang on threads of this process. */

@@ -4,6 +4,7 @@ import java.io.Serializable;
 import java.util.List;
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.hetermoe.exchange.Exchange;
+import org.mixedgpu.hetermoe.plan.Role;
 
 /** A member's view of its gang. Used by the member's threads only. */
 public interface MemberContext {

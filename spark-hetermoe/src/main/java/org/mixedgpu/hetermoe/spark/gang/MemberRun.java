@@ -5,6 +5,7 @@ import org.apache.spark.SparkEnv;
 import org.apache.spark.TaskContext;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
+import org.mixedgpu.hetermoe.plan.Role;
 import org.mixedgpu.hetermoe.spark.exchange.SparkNetworkExchange;
 import org.mixedgpu.hetermoe.spark.exchange.TransportOptions;
 

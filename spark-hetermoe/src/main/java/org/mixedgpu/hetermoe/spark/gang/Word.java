@@ -2,6 +2,7 @@ package org.mixedgpu.hetermoe.spark.gang;
 
 import java.io.Serializable;
 import java.util.List;
+import org.mixedgpu.hetermoe.plan.Role;
 import org.mixedgpu.hetermoe.spark.exchange.PeerAddress;
 
 /**

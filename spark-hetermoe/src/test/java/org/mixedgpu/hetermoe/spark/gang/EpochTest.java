@@ -7,6 +7,7 @@ import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.hetermoe.exchange.ExchangeAbortedException;
+import org.mixedgpu.hetermoe.plan.Role;
 import org.mixedgpu.hetermoe.spark.exchange.PeerAddress;
 
 class EpochTest {

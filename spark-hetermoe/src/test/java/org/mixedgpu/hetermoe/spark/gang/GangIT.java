@@ -22,6 +22,7 @@ import org.junit.jupiter.api.TestMethodOrder;
 import org.junit.jupiter.api.Timeout;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
+import org.mixedgpu.hetermoe.plan.Role;
 import org.mixedgpu.local.LocalCluster;
 import org.mixedgpu.local.WorkerSpec;
 import scala.collection.JavaConverters;

@@ -7,6 +7,7 @@ import org.mixedgpu.backend.CpuOptions;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.hetermoe.exchange.Channel;
 import org.mixedgpu.hetermoe.exchange.Exchange;
+import org.mixedgpu.hetermoe.plan.Role;
 import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
