@@ -19,7 +19,12 @@ import org.junit.jupiter.api.Test;
 class SparkJarIT {
   /** Our own dependencies, which are meant to be inside. */
   private static final List<String> BUNDLED =
-      List.of("/net/java/dev/jna/", "/ai/djl/", "/org/bytedeco/", "/com/google/code/gson/");
+      List.of(
+          "/net/java/dev/jna/",
+          "/ai/djl/",
+          "/org/bytedeco/",
+          "/org/jcuda/",
+          "/com/google/code/gson/");
 
   @Test
   void bundlesNothingThatSparkBrings() throws IOException {
@@ -47,8 +52,11 @@ class SparkJarIT {
       assertThat(jar.stream().map(e -> e.getName()))
           .anyMatch(name -> name.matches("org/bytedeco/openblas/[^/]+/libopenblas\\..*"))
           .anyMatch(name -> name.matches("native/lib/linux-x86_64/.*libtokenizers\\.so"))
+          .anyMatch(name -> name.matches("lib/libJCudaDriver-.*\\.so"))
           .contains(
               "com/sun/jna/Native.class",
+              "jcuda/driver/JCudaDriver.class",
+              "org/mixedgpu/kernels/prelude.cuh",
               "org/mixedgpu/shaded/picocli/CommandLine.class",
               "org/mixedgpu/backend/Backend.class");
     }

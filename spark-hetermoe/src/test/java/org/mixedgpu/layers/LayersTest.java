@@ -34,6 +34,8 @@ class LayersTest {
         .isTrue();
     assertThat(violations(rules.get("JNA is used in backends only"), Planted.UsesJna.class))
         .isTrue();
+    assertThat(violations(rules.get("JCuda is used in backends only"), Planted.UsesJCuda.class))
+        .isTrue();
     assertThat(
             violations(
                 rules.get("the tokenizer library is used in nn.tokenizer only"),

@@ -16,6 +16,10 @@ final class Planted {
     com.sun.jna.Pointer pointer;
   }
 
+  static final class UsesJCuda {
+    jcuda.driver.CUstream stream;
+  }
+
   static final class UsesTokenizers {
     ai.djl.huggingface.tokenizers.Encoding encoding;
   }

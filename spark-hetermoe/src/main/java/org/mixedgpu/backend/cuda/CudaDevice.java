@@ -1,0 +1,300 @@
+package org.mixedgpu.backend.cuda;
+
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Locale;
+import java.util.concurrent.atomic.AtomicInteger;
+import jcuda.driver.CUcontext;
+import jcuda.driver.CUdevice;
+import jcuda.driver.CUdevice_attribute;
+import jcuda.driver.CUresult;
+import jcuda.driver.JCudaDriver;
+import org.mixedgpu.backend.CudaOptions;
+import org.mixedgpu.base.Check;
+import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.MixedGpuException;
+import org.mixedgpu.device.ComputeCapability;
+import org.mixedgpu.tensor.DType;
+
+/**
+ * One GPU, opened: its context, memory, streams and kernels. Ops run on the calling thread's
+ * stream: a lane's on its lane, all others on the default stream.
+ */
+final class CudaDevice implements AutoCloseable {
+  private static final ComputeCapability OLDEST = new ComputeCapability(7, 0);
+  private static final ComputeCapability OLDEST_BF16 = new ComputeCapability(8, 0);
+  private static final AtomicInteger COUNT = new AtomicInteger();
+
+  /** CUdevice hides its number from all but its subclasses. */
+  private static final class Handle extends CUdevice {
+    int ordinal() {
+      return (int) getNativePointer();
+    }
+  }
+
+  private final Handle handle = new Handle();
+  private final CUcontext context = new CUcontext();
+  private final int driverVersion;
+  private final String model;
+  private final ComputeCapability capability;
+  private final DType computeType;
+  private final int multiprocessors;
+  private final int sharedBytesPerBlock;
+  private final CudaLibraries libraries = CudaLibraries.ofThisProcess();
+  private final Nvrtc nvrtc;
+  private final CudaEvents events = new CudaEvents(this);
+  private final CudaMemory memory;
+  private final CudaStreams streams;
+  private final CudaFaults faults;
+  private final Kernels kernels;
+  private volatile boolean closed;
+
+  CudaDevice(CudaOptions options) {
+    Path cacheFolder = KernelCache.folder(options.cacheDirectory());
+    driverVersion = CudaDriver.open(cacheFolder);
+    find(options.device());
+    model = model();
+    capability =
+        new ComputeCapability(
+            attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR),
+            attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR));
+    checkUsable();
+    computeType = computeType(options.computeType());
+    multiprocessors = attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
+    sharedBytesPerBlock =
+        attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN);
+    nvrtc = new Nvrtc(libraries.open("NVRTC", libraryNames("nvrtc")));
+    check(JCudaDriver.cuDevicePrimaryCtxRetain(context, handle), "cuDevicePrimaryCtxRetain", "");
+    makeCurrent();
+    long[] bytes = new long[1];
+    check(JCudaDriver.cuDeviceTotalMem(bytes, handle), "cuDeviceTotalMem", "");
+    memory =
+        new CudaMemory(
+            this,
+            "cuda-" + COUNT.incrementAndGet(),
+            Math.min(options.memoryLimitBytes(), bytes[0]));
+    streams = new CudaStreams(this);
+    faults = new CudaFaults(this, streams.standard());
+    kernels = new Kernels(this, nvrtc, new KernelCache(cacheFolder, "NVRTC " + nvrtc.version()));
+  }
+
+  private void find(String device) {
+    if (device.indexOf(':') >= 0) {
+      check(
+          JCudaDriver.cuDeviceGetByPCIBusId(handle, device),
+          "cuDeviceGetByPCIBusId",
+          "PCI bus id " + device + "; CUDA_VISIBLE_DEVICES is " + visible());
+      return;
+    }
+    int[] count = new int[1];
+    check(JCudaDriver.cuDeviceGetCount(count), "cuDeviceGetCount", "");
+    int index = Integer.parseInt(device);
+    if (index >= count[0]) {
+      throw new MixedGpuException(
+          Fault.MISSING,
+          String.format(
+              "There is no GPU %d: CUDA sees %d, counted from 0 (CUDA_VISIBLE_DEVICES is %s);"
+                  + " choose one of them or use the backend cpu",
+              index, count[0], visible()));
+    }
+    check(JCudaDriver.cuDeviceGet(handle, index), "cuDeviceGet", "GPU " + index);
+  }
+
+  private static String visible() {
+    String value = System.getenv("CUDA_VISIBLE_DEVICES");
+    return value == null ? "not set" : "'" + value + "'";
+  }
+
+  private String model() {
+    byte[] name = new byte[256];
+    check(JCudaDriver.cuDeviceGetName(name, name.length, handle), "cuDeviceGetName", "");
+    int length = 0;
+    while (length < name.length && name[length] != 0) {
+      length++;
+    }
+    return new String(name, 0, length, StandardCharsets.UTF_8);
+  }
+
+  private int attribute(int attribute) {
+    int[] value = new int[1];
+    check(
+        JCudaDriver.cuDeviceGetAttribute(value, attribute, handle),
+        "cuDeviceGetAttribute",
+        "attribute " + attribute);
+    return value[0];
+  }
+
+  private void checkUsable() {
+    if (capability.compareTo(OLDEST) < 0) {
+      throw new MixedGpuException(
+          Fault.MISSING,
+          String.format(
+              "The CUDA backend needs a GPU of compute capability %s or later; found %s; use"
+                  + " another GPU or the backend cpu",
+              OLDEST, this));
+    }
+    if (attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED) == 0) {
+      throw new MixedGpuException(
+          Fault.MISSING,
+          String.format(
+              "The CUDA backend needs stream-ordered memory pools, which %s does not have here;"
+                  + " virtual GPUs often lack them: use a whole GPU or the backend cpu",
+              this));
+    }
+  }
+
+  private DType computeType(DType asked) {
+    boolean bf16 = capability.compareTo(OLDEST_BF16) >= 0;
+    Check.input(
+        bf16 || asked != DType.BF16,
+        "%s has no BF16 arithmetic, which starts with compute capability %s; use precision fp16 or"
+            + " fp32 there",
+        this,
+        OLDEST_BF16);
+    return asked != null ? asked : bf16 ? DType.BF16 : DType.F16;
+  }
+
+  // --- what it is -----------------------------------------------------------------------------
+
+  int ordinal() {
+    return handle.ordinal();
+  }
+
+  ComputeCapability capability() {
+    return capability;
+  }
+
+  /** The capability times ten, such as 90. */
+  int arch() {
+    return 10 * capability.major() + capability.minor();
+  }
+
+  int multiprocessors() {
+    return multiprocessors;
+  }
+
+  /** The most shared memory that a block may have, where it asks for it. */
+  int sharedBytesPerBlock() {
+    return sharedBytesPerBlock;
+  }
+
+  /** F32, BF16 or F16. */
+  DType computeType() {
+    return computeType;
+  }
+
+  /** For reports, such as {@code NVIDIA H200, bf16, CUDA 13.0, NVRTC 13.0}. */
+  String summary() {
+    return String.format(
+        "%s, %s, CUDA %s, NVRTC %s",
+        model,
+        computeType == DType.F32
+            ? "fp32"
+            : computeType == DType.F16 ? "fp16" : computeType.name().toLowerCase(Locale.ROOT),
+        CudaDriver.text(driverVersion),
+        nvrtc.version());
+  }
+
+  /** File names of one of CUDA's libraries that suit this driver and GPU, best first. */
+  List<String> libraryNames(String name) {
+    return CudaDriver.libraries(name, driverVersion, arch());
+  }
+
+  CudaLibraries libraries() {
+    return libraries;
+  }
+
+  // --- what it has ----------------------------------------------------------------------------
+
+  CudaMemory memory() {
+    return memory;
+  }
+
+  Kernels kernels() {
+    return kernels;
+  }
+
+  CudaEvents events() {
+    return events;
+  }
+
+  /** For kernels that check an index: the address is what they get as {@code faults}. */
+  CudaFaults faults() {
+    return faults;
+  }
+
+  CudaStreams streams() {
+    return streams;
+  }
+
+  /** Of the calling thread. */
+  CudaStream current() {
+    return streams.current();
+  }
+
+  /** The CUstream of the calling thread. */
+  long stream() {
+    return current().address();
+  }
+
+  /** Of the calling thread's stream. */
+  CudaScratch scratch() {
+    return current().scratch();
+  }
+
+  // --- calls ----------------------------------------------------------------------------------
+
+  /** Every thread that calls the driver for this device must have done this last. */
+  void makeCurrent() {
+    check(JCudaDriver.cuCtxSetCurrent(context), "cuCtxSetCurrent", "");
+  }
+
+  /**
+   * Throws unless the call succeeded.
+   *
+   * @param context what was asked for, with sizes
+   */
+  void check(int result, String call, Object context) {
+    if (result != CUresult.CUDA_SUCCESS) {
+      throw failed(result, call, String.valueOf(context));
+    }
+  }
+
+  MixedGpuException failed(int result, String call, String context) {
+    return CudaDriver.failed(result, call, this + (context.isEmpty() ? "" : ", " + context));
+  }
+
+  /** Blocks until all streams are done. */
+  void synchronizeAll() {
+    check(JCudaDriver.cuCtxSynchronize(), "cuCtxSynchronize", "");
+  }
+
+  boolean closed() {
+    return closed;
+  }
+
+  /** Releases the GPU. {@code BUG} if tensors are still open; the context is then kept for them. */
+  @Override
+  public void close() {
+    if (closed) {
+      return;
+    }
+    makeCurrent();
+    synchronizeAll();
+    faults.close(streams.standard());
+    streams.close();
+    kernels.close();
+    events.close();
+    closed = true;
+    memory.close();
+    check(JCudaDriver.cuDevicePrimaryCtxRelease(handle), "cuDevicePrimaryCtxRelease", "");
+  }
+
+  @Override
+  public String toString() {
+    return capability == null
+        ? "GPU " + model
+        : "GPU " + ordinal() + " (" + model + ", compute capability " + capability + ")";
+  }
+}

@@ -1,0 +1,69 @@
+package org.mixedgpu.backend.cuda;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
+import org.mixedgpu.base.Check;
+import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.MixedGpuException;
+import org.mixedgpu.tensor.DType;
+
+/**
+ * A kernel file for one generation and type: the text and the options that the compiler gets.
+ *
+ * @param file name of the resource without {@code .cu}, such as {@code attention.sm80}
+ * @param text the prelude and the file
+ * @param options the compiler's
+ */
+record KernelSource(String file, String text, List<String> options) {
+  private static final String FOLDER = "/org/mixedgpu/kernels/";
+
+  /**
+   * Reads a resource.
+   *
+   * @param arch the device's compute capability times ten, such as 90
+   * @param type F32, BF16 or F16: what T is
+   * @param defines such as {@code HEAD=128}
+   */
+  static KernelSource of(String file, int arch, DType type, List<String> defines) {
+    Check.that(type != DType.I32, "Kernels compute in F32, BF16 or F16");
+    int lowest = lowestArch(file);
+    Check.that(
+        arch >= lowest && (lowest < 90 || arch == lowest),
+        "%s.cu is not for compute capability %d.%d",
+        file,
+        arch / 10,
+        arch % 10);
+    List<String> options = new ArrayList<>();
+    // From 9.0 on the instructions that make a variant worth it are of that one capability.
+    options.add("--gpu-architecture=sm_" + arch + (lowest >= 90 ? "a" : ""));
+    options.add("--std=c++17");
+    options.add("-DARCH=" + arch);
+    options.add("-DT_" + type);
+    defines.forEach(define -> options.add("-D" + define));
+    String text =
+        resource("prelude.cuh") + "\n#line 1 \"" + file + ".cu\"\n" + resource(file + ".cu");
+    return new KernelSource(file, text, List.copyOf(options));
+  }
+
+  /** The suffix of a variant such as {@code attention.sm80}; 70 where there is none. */
+  static int lowestArch(String file) {
+    int at = file.lastIndexOf(".sm");
+    return at < 0 ? 70 : Integer.parseInt(file.substring(at + 3));
+  }
+
+  private static String resource(String name) {
+    try (InputStream in = KernelSource.class.getResourceAsStream(FOLDER + name)) {
+      if (in == null) {
+        throw new MixedGpuException(
+            Fault.BUG, "Kernel file " + FOLDER + name + " is not in this jar");
+      }
+      return new String(in.readAllBytes(), StandardCharsets.UTF_8);
+    } catch (IOException e) {
+      throw new MixedGpuException(
+          Fault.CORRUPT, "Cannot read " + FOLDER + name + ": " + e.getMessage(), e);
+    }
+  }
+}

@@ -1,0 +1,80 @@
+package org.mixedgpu.backend.cuda;
+
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import jcuda.driver.CUfunction;
+import jcuda.driver.CUmodule;
+import jcuda.driver.JCudaDriver;
+import org.mixedgpu.tensor.DType;
+
+/** The kernels of one device: compiled at first use, kept on disk and in memory. */
+final class Kernels {
+  /** CUfunction hides its address from all but its subclasses. */
+  static final class Function extends CUfunction {
+    long address() {
+      return getNativePointer();
+    }
+  }
+
+  private record ModuleKey(String file, DType type, List<String> defines) {}
+
+  private record KernelKey(ModuleKey module, String function) {}
+
+  private final CudaDevice device;
+  private final Nvrtc nvrtc;
+  private final KernelCache cache;
+  private final Map<ModuleKey, CUmodule> modules = new ConcurrentHashMap<>();
+  private final Map<KernelKey, Kernel> kernels = new ConcurrentHashMap<>();
+
+  Kernels(CudaDevice device, Nvrtc nvrtc, KernelCache cache) {
+    this.device = device;
+    this.nvrtc = nvrtc;
+    this.cache = cache;
+  }
+
+  /**
+   * A kernel for this device. A look-up hashes its arguments: launchers that are called often keep
+   * what they got.
+   *
+   * @param file name of the resource without {@code .cu}; a variant has its suffix, such as {@code
+   *     attention.sm80}
+   * @param function an {@code extern "C"} name in it
+   * @param type F32, BF16 or F16: what T is in the file
+   * @param defines such as {@code HEAD=128}
+   */
+  Kernel get(String file, String function, DType type, String... defines) {
+    ModuleKey module = new ModuleKey(file, type, List.of(defines));
+    return kernels.computeIfAbsent(new KernelKey(module, function), this::find);
+  }
+
+  private Kernel find(KernelKey key) {
+    device.makeCurrent();
+    Function function = new Function();
+    device.check(
+        JCudaDriver.cuModuleGetFunction(
+            function, modules.computeIfAbsent(key.module, this::load), key.function),
+        "cuModuleGetFunction",
+        key.function + " of " + key.module);
+    return new Kernel(device, key.module.file + "." + key.function, function);
+  }
+
+  private CUmodule load(ModuleKey key) {
+    KernelSource source = KernelSource.of(key.file, device.arch(), key.type, key.defines);
+    byte[] cubin = cache.get(source, () -> nvrtc.compile(source));
+    CUmodule module = new CUmodule();
+    device.check(
+        JCudaDriver.cuModuleLoadData(module, cubin),
+        "cuModuleLoadData",
+        key.file + ".cu with " + source.options() + ", " + cubin.length + " bytes");
+    return module;
+  }
+
+  void close() {
+    kernels.clear();
+    for (CUmodule module : modules.values()) {
+      device.check(JCudaDriver.cuModuleUnload(module), "cuModuleUnload", "");
+    }
+    modules.clear();
+  }
+}

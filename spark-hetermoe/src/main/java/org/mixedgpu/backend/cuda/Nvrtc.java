@@ -1,0 +1,108 @@
+package org.mixedgpu.backend.cuda;
+
+import com.sun.jna.Library;
+import com.sun.jna.Native;
+import com.sun.jna.NativeLibrary;
+import com.sun.jna.Pointer;
+import com.sun.jna.ptr.IntByReference;
+import com.sun.jna.ptr.LongByReference;
+import com.sun.jna.ptr.PointerByReference;
+import java.nio.charset.StandardCharsets;
+import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.MixedGpuException;
+
+/** NVIDIA's compiler for kernels, of CUDA 12 or 13. It needs no GPU. */
+final class Nvrtc {
+  /** The calls in use, as NVRTC's documentation has them; each returns 0 for success. */
+  interface Calls extends Library {
+    int nvrtcVersion(IntByReference major, IntByReference minor);
+
+    String nvrtcGetErrorString(int result);
+
+    int nvrtcCreateProgram(
+        PointerByReference program,
+        String source,
+        String name,
+        int headers,
+        Pointer headerTexts,
+        Pointer headerNames);
+
+    int nvrtcDestroyProgram(PointerByReference program);
+
+    int nvrtcCompileProgram(Pointer program, int options, String[] texts);
+
+    int nvrtcGetProgramLogSize(Pointer program, LongByReference bytes);
+
+    int nvrtcGetProgramLog(Pointer program, byte[] log);
+
+    int nvrtcGetCUBINSize(Pointer program, LongByReference bytes);
+
+    int nvrtcGetCUBIN(Pointer program, byte[] cubin);
+  }
+
+  private final Calls calls;
+  private final String version;
+
+  Nvrtc(NativeLibrary library) {
+    this.calls = Native.load(library.getFile().toString(), Calls.class);
+    IntByReference major = new IntByReference();
+    IntByReference minor = new IntByReference();
+    check(calls.nvrtcVersion(major, minor), "nvrtcVersion", library.getFile().toString());
+    this.version = major.getValue() + "." + minor.getValue();
+  }
+
+  /** Such as {@code 12.9}. */
+  String version() {
+    return version;
+  }
+
+  /** A cubin for the architecture that the options name; {@code BUG} with the compiler's log. */
+  byte[] compile(KernelSource source) {
+    PointerByReference handle = new PointerByReference();
+    check(
+        calls.nvrtcCreateProgram(handle, source.text(), source.file() + ".cu", 0, null, null),
+        "nvrtcCreateProgram",
+        source.file());
+    Pointer program = handle.getValue();
+    try {
+      String[] options = source.options().toArray(new String[0]);
+      int result = calls.nvrtcCompileProgram(program, options.length, options);
+      if (result != 0) {
+        throw new MixedGpuException(
+            Fault.BUG,
+            String.format(
+                "NVRTC %s cannot compile %s.cu with %s: %s%n%s",
+                version,
+                source.file(),
+                source.options(),
+                calls.nvrtcGetErrorString(result),
+                log(program)));
+      }
+      LongByReference size = new LongByReference();
+      check(calls.nvrtcGetCUBINSize(program, size), "nvrtcGetCUBINSize", source.file());
+      byte[] cubin = new byte[Math.toIntExact(size.getValue())];
+      check(calls.nvrtcGetCUBIN(program, cubin), "nvrtcGetCUBIN", source.file());
+      return cubin;
+    } finally {
+      calls.nvrtcDestroyProgram(handle);
+    }
+  }
+
+  private String log(Pointer program) {
+    LongByReference size = new LongByReference();
+    check(calls.nvrtcGetProgramLogSize(program, size), "nvrtcGetProgramLogSize", "");
+    byte[] log = new byte[Math.toIntExact(size.getValue())];
+    check(calls.nvrtcGetProgramLog(program, log), "nvrtcGetProgramLog", "");
+    return new String(log, StandardCharsets.UTF_8).replace("\0", "").strip();
+  }
+
+  private void check(int result, String call, String context) {
+    if (result != 0) {
+      throw new MixedGpuException(
+          Fault.BUG,
+          String.format(
+              "%s failed with %s (%d): %s",
+              call, calls.nvrtcGetErrorString(result), result, context));
+    }
+  }
+}

@@ -1,0 +1,152 @@
+package org.mixedgpu.backend.cuda;
+
+import com.sun.jna.Native;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import jcuda.Pointer;
+import jcuda.driver.JCudaDriver;
+
+/**
+ * Pinned host memory through which a stream's tensors are written and read: two halves, so that one
+ * is copied on the host while the device copies the other. It grows to what is used, up to a bound.
+ */
+final class Staging {
+  /** Large enough that a copy over the bus takes far longer than to start it. */
+  private static final int MOST_HALF_BYTES = 16 << 20;
+
+  private static final int LEAST_HALF_BYTES = 64 << 10;
+
+  /** At the start, for the device's fault record. */
+  private static final int HEADER_BYTES = 4096;
+
+  private final CudaDevice device;
+  private final CudaStream stream;
+  private final CudaEvent[] busy = new CudaEvent[2];
+  private Pointer pinned;
+  private ByteBuffer memory;
+  private long address;
+  private int halfBytes;
+  private int turn;
+
+  Staging(CudaDevice device, CudaStream stream) {
+    this.device = device;
+    this.stream = stream;
+    allocate(LEAST_HALF_BYTES);
+  }
+
+  /**
+   * Copies the buffer's remaining bytes to the device; when it returns, they may be overwritten.
+   */
+  void write(long to, ByteBuffer from) {
+    fit(from.remaining());
+    long target = to;
+    while (from.hasRemaining()) {
+      int bytes = Math.min(halfBytes, from.remaining());
+      int half = next();
+      memory.put(start(half), from, from.position(), bytes);
+      from.position(from.position() + bytes);
+      device.check(
+          DriverCalls.cuMemcpyHtoDAsync_v2(target, address + start(half), bytes, stream.address()),
+          "cuMemcpyHtoDAsync",
+          stream);
+      busy[half] = stream.record();
+      target += bytes;
+    }
+  }
+
+  /**
+   * Fills the buffer's remaining bytes from the device; waits for all earlier work of the stream.
+   */
+  void read(ByteBuffer to, long from) {
+    fit(to.remaining());
+    int total = to.remaining();
+    int parts = (total + halfBytes - 1) / halfBytes;
+    // One part ahead: the device copies it while the one before is taken here.
+    for (int part = 0; part <= parts; part++) {
+      if (part < parts) {
+        long offset = (long) part * halfBytes;
+        device.check(
+            DriverCalls.cuMemcpyDtoHAsync_v2(
+                address + start(part % 2), from + offset, length(part, total), stream.address()),
+            "cuMemcpyDtoHAsync",
+            stream);
+        busy[part % 2] = stream.record();
+      }
+      if (part > 0) {
+        int half = (part - 1) % 2;
+        busy[half].synchronize();
+        busy[half] = null;
+        to.put(memory.slice(start(half), length(part - 1, total)));
+      }
+    }
+  }
+
+  private int length(int part, int total) {
+    return (int) Math.min(halfBytes, total - (long) part * halfBytes);
+  }
+
+  /** Starts a copy of the fault record to the header. */
+  void fetchFaults(long record) {
+    device.check(
+        DriverCalls.cuMemcpyDtoHAsync_v2(address, record, CudaFaults.BYTES, stream.address()),
+        "cuMemcpyDtoHAsync",
+        stream);
+  }
+
+  /** What {@link #fetchFaults} has brought. */
+  int fault(int field) {
+    return memory.getInt(field * Integer.BYTES);
+  }
+
+  void clearFault() {
+    memory.putInt(0, 0);
+  }
+
+  /** The half whose turn it is, once the device is done with it. */
+  private int next() {
+    int half = turn;
+    turn = 1 - turn;
+    if (busy[half] != null) {
+      busy[half].synchronize();
+      busy[half] = null;
+    }
+    return half;
+  }
+
+  private int start(int half) {
+    return HEADER_BYTES + half * halfBytes;
+  }
+
+  private void fit(int bytes) {
+    if (bytes > 2 * halfBytes && halfBytes < MOST_HALF_BYTES) {
+      release();
+      int wanted = Math.min(MOST_HALF_BYTES, Integer.highestOneBit(bytes - 1));
+      allocate(Math.max(wanted, LEAST_HALF_BYTES));
+    }
+  }
+
+  private void allocate(int half) {
+    Pointer fresh = new Pointer();
+    int bytes = HEADER_BYTES + 2 * half;
+    device.check(
+        JCudaDriver.cuMemHostAlloc(fresh, bytes, JCudaDriver.CU_MEMHOSTALLOC_PORTABLE),
+        "cuMemHostAlloc",
+        bytes + " bytes of pinned host memory");
+    pinned = fresh;
+    memory = fresh.getByteBuffer(0, bytes).order(ByteOrder.LITTLE_ENDIAN);
+    address = com.sun.jna.Pointer.nativeValue(Native.getDirectBufferPointer(memory));
+    halfBytes = half;
+    clearFault();
+  }
+
+  private void release() {
+    next();
+    next();
+    device.check(JCudaDriver.cuStreamSynchronize(stream.handle()), "cuStreamSynchronize", stream);
+    device.check(JCudaDriver.cuMemFreeHost(pinned), "cuMemFreeHost", stream);
+  }
+
+  void close() {
+    release();
+  }
+}
