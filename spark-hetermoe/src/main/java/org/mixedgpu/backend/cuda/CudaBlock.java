@@ -33,6 +33,10 @@ final class CudaBlock {
     this.users = 1L << home.index();
   }
 
+  CudaDevice device() {
+    return device;
+  }
+
   long address() {
     long start = address;
     Check.that(start != 0, "A tensor was used after it was closed");

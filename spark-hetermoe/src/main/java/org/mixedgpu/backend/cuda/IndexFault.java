@@ -42,14 +42,23 @@ enum IndexFault {
   }
 
   MixedGpuException exception(int position, int value, int limit) {
-    String text =
+    return new MixedGpuException(
+        Fault.BAD_INPUT,
         operand == null
-            ? String.format(
-                "%s needs offsets that ascend within [0, %d]; found %d at position %d",
-                op, limit, value, position)
+            ? offsets(position, value, limit)
             : String.format(
                 "%s needs %s in [0, %d); found %d at position %d",
-                op, operand, limit, value, position);
-    return new MixedGpuException(Fault.BAD_INPUT, text);
+                op, operand, limit, value, position));
+  }
+
+  /** The limit of an offset is the rows, or the offset before it where it is below that. */
+  private String offsets(int position, int value, int limit) {
+    return value >= 0 && value < limit
+        ? String.format(
+            "%s needs offsets that ascend; found %d after %d at position %d",
+            op, value, limit, position)
+        : String.format(
+            "%s needs offsets that ascend within [0, %d]; found %d at position %d",
+            op, limit, value, position);
   }
 }

@@ -5,6 +5,8 @@ import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
@@ -19,6 +21,10 @@ import org.mixedgpu.tensor.DType;
  */
 record KernelSource(String file, String text, List<String> options) {
   private static final String FOLDER = "/org/mixedgpu/kernels/";
+
+  /** A header that several variants of an op share. */
+  private static final Pattern INCLUDE =
+      Pattern.compile("^#include \"([a-z0-9_]+\\.cuh)\"\n", Pattern.MULTILINE);
 
   /**
    * Reads a resource.
@@ -43,8 +49,7 @@ record KernelSource(String file, String text, List<String> options) {
     options.add("-DARCH=" + arch);
     options.add("-DT_" + type);
     defines.forEach(define -> options.add("-D" + define));
-    String text =
-        resource("prelude.cuh") + "\n#line 1 \"" + file + ".cu\"\n" + resource(file + ".cu");
+    String text = resource("prelude.cuh") + line(1, file + ".cu") + included(file + ".cu");
     return new KernelSource(file, text, List.copyOf(options));
   }
 
@@ -52,6 +57,25 @@ record KernelSource(String file, String text, List<String> options) {
   static int lowestArch(String file) {
     int at = file.lastIndexOf(".sm");
     return at < 0 ? 70 : Integer.parseInt(file.substring(at + 3));
+  }
+
+  /** A file with what it includes in its place, so that the text alone says what is compiled. */
+  private static String included(String name) {
+    String text = resource(name);
+    return INCLUDE
+        .matcher(text)
+        .replaceAll(
+            found -> {
+              long lines = text.substring(0, found.start()).lines().count();
+              String header = found.group(1);
+              return Matcher.quoteReplacement(
+                  line(1, header) + resource(header) + line(lines + 2, name));
+            });
+  }
+
+  /** So that the compiler's messages name the file that is meant. */
+  private static String line(long number, String file) {
+    return "\n#line " + number + " \"" + file + "\"\n";
   }
 
   private static String resource(String name) {

@@ -35,6 +35,12 @@ final class LaunchArguments {
     return memory.getLong(0);
   }
 
+  /** The address of an F32 of this value, until the next use of this memory. */
+  long single(float value) {
+    memory.putFloat(0, value);
+    return address;
+  }
+
   /**
    * Writes the arguments; returns the address of the table.
    *

@@ -1,0 +1,105 @@
+package org.mixedgpu.backend.cuda;
+
+import java.util.List;
+import org.mixedgpu.backend.AttentionShape;
+import org.mixedgpu.base.Check;
+import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.MixedGpuException;
+
+/**
+ * Causal attention on a GPU. The kernels made for the device's generation run where they fit the
+ * type, head size and alignment, and plain ones everywhere else. Each pass has a fixed order of sums.
+ */
+final class CudaAttention {
+  /** Queries of a block of attentionStatistics, and its threads. */
+  private static final int STATISTICS_QUERIES = 64;
+
+  private static final int STATISTICS_THREADS = 256;
+
+  private final CudaDevice device;
+
+  /** Best first; the last takes every call. */
+  private final List<AttentionKernels> variants;
+
+  CudaAttention(CudaDevice device) {
+    this.device = device;
+    this.variants =
+        List.of(
+            new HopperAttention(device),
+            new TensorCoreAttention(device),
+            new PlainAttention(device));
+  }
+
+  /**
+   * Operands as in {@link org.mixedgpu.backend.Backend#attention}, checked already.
+   *
+   * @param logSumExp or null
+   */
+  void attention(
+      CudaTensor out,
+      CudaTensor logSumExp,
+      CudaTensor q,
+      CudaTensor k,
+      CudaTensor v,
+      AttentionShape shape) {
+    AttentionCall call = call(shape, q, k, v);
+    if (call.queries() > 0) {
+      variant(call, out).forward(call, out, logSumExp);
+    }
+  }
+
+  /** Operands as in {@link org.mixedgpu.backend.TrainingBackend#attentionBackward}. */
+  void attentionBackward(
+      CudaTensor dQ,
+      CudaTensor dK,
+      CudaTensor dV,
+      CudaTensor dOut,
+      CudaTensor q,
+      CudaTensor k,
+      CudaTensor v,
+      CudaTensor out,
+      CudaTensor logSumExp,
+      AttentionShape shape) {
+    AttentionCall call = call(shape, q, k, v);
+    CudaTensor statistics =
+        device.scratch().bytes("attention.statistics", call.statisticsBytes());
+    device
+        .kernels()
+        .get("attention", "attentionStatistics", call.type(), "HEAD=" + shape.headDim())
+        .launch(
+            call.queryHeads(),
+            AttentionCall.tiles(call.padded(), STATISTICS_QUERIES),
+            1,
+            STATISTICS_THREADS,
+            0,
+            statistics,
+            dOut,
+            out,
+            logSumExp,
+            call.queries(),
+            shape.queryHeads(),
+            call.padded());
+    AttentionKernels kernels = variant(call, dQ, dK, dV, dOut);
+    kernels.backwardQueries(call, dQ, dOut, statistics);
+    kernels.backwardKeys(call, dK, dV, dOut, statistics);
+  }
+
+  private static AttentionCall call(
+      AttentionShape shape, CudaTensor q, CudaTensor k, CudaTensor v) {
+    Check.input(
+        shape.headDim() <= PlainAttention.MOST_HEAD_DIM,
+        "Attention on a GPU takes heads of up to %d elements; found %d; use the backend cpu",
+        PlainAttention.MOST_HEAD_DIM,
+        shape.headDim());
+    return new AttentionCall(shape, q, k, v);
+  }
+
+  private AttentionKernels variant(AttentionCall call, CudaTensor... others) {
+    for (AttentionKernels kernels : variants) {
+      if (kernels.takes(call, others)) {
+        return kernels;
+      }
+    }
+    throw new MixedGpuException(Fault.BUG, "No attention kernel takes " + call);
+  }
+}

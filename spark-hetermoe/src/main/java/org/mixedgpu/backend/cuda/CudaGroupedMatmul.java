@@ -1,0 +1,139 @@
+package org.mixedgpu.backend.cuda;
+
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import org.mixedgpu.backend.Transpose;
+import org.mixedgpu.base.Check;
+import org.mixedgpu.tensor.DType;
+import org.mixedgpu.tensor.Shape;
+
+/**
+ * Products per expert over uneven groups of rows. Their offsets stay on the device, where each block
+ * finds its tiles; a bad offset is a fault of the device. Operands have been checked.
+ */
+final class CudaGroupedMatmul {
+  private static final String WHAT = "groupedMatmul";
+
+  /** Above this the maps of tensors that are gone are the most; all are made again. */
+  private static final int MOST_MAPS = 8192;
+
+  private record MapKey(long pointer, long depth, long rows, long cols) {}
+
+  private final CudaDevice device;
+  private final Map<MapKey, byte[]> maps = new ConcurrentHashMap<>();
+
+  CudaGroupedMatmul(CudaDevice device) {
+    this.device = device;
+  }
+
+  /** See {@link org.mixedgpu.backend.Backend#groupedMatmul}. */
+  void groupedMatmul(
+      CudaTensor out, CudaTensor in, CudaTensor w, CudaTensor offsets, Transpose transpose) {
+    boolean forward = transpose == Transpose.NT;
+    launch(
+        forward ? GroupedTiles.Product.NT : GroupedTiles.Product.NN,
+        out,
+        in,
+        w,
+        offsets,
+        Math.toIntExact(w.shape().dim(1)),
+        Math.toIntExact(w.shape().dim(2)));
+  }
+
+  /** See {@link org.mixedgpu.backend.TrainingBackend#groupedMatmulWeightGradient}. */
+  void groupedMatmulWeightGradient(
+      CudaTensor dW, CudaTensor dOut, CudaTensor in, CudaTensor offsets) {
+    launch(
+        GroupedTiles.Product.TN,
+        dW,
+        dOut,
+        in,
+        offsets,
+        Math.toIntExact(dW.shape().dim(1)),
+        Math.toIntExact(dW.shape().dim(2)));
+  }
+
+  private void launch(
+      GroupedTiles.Product product,
+      CudaTensor out,
+      CudaTensor left,
+      CudaTensor right,
+      CudaTensor offsets,
+      int n,
+      int k) {
+    DType type = device.computeType();
+    int rows = Math.toIntExact(left.shape().rows());
+    int experts = Math.toIntExact(offsets.shape().rows() - 1);
+    GroupedTiles tiles =
+        GroupedTiles.choose(
+            device.arch(),
+            device.sharedBytesPerBlock(),
+            type,
+            GroupedTiles.aligned(type, n, k, out.pointer(), left.pointer(), right.pointer()),
+            product,
+            rows,
+            experts);
+    device
+        .kernels()
+        .get(tiles.file(), product.function(), type, tiles.defines())
+        .launch(
+            blocks(tiles, product, rows, experts, n, k),
+            1,
+            1,
+            tiles.threads(),
+            tiles.sharedBytes(),
+            out,
+            tiles.copied() ? map(left) : left,
+            tiles.copied() ? map(right) : right,
+            offsets,
+            rows,
+            experts,
+            n,
+            k,
+            device.faults().pointer());
+  }
+
+  /** As many as run at once, or fewer where there can't be as many tiles. */
+  private long blocks(
+      GroupedTiles tiles, GroupedTiles.Product product, int rows, int experts, int n, int k) {
+    long down =
+        product == GroupedTiles.Product.TN
+            ? (long) experts * parts(n, tiles.rows())
+            : parts(rows, tiles.rows()) + experts;
+    long across = parts(product == GroupedTiles.Product.NT ? n : k, tiles.cols());
+    Check.that(
+        (down + experts) * (across + 1) <= Integer.MAX_VALUE,
+        "%s counts its tiles in 31 bits; %d rows, %d experts of %d x %d are too many",
+        WHAT,
+        rows,
+        experts,
+        n,
+        k);
+    long most = (long) device.multiprocessors() * tiles.blocksPerMultiprocessor();
+    return parts(Math.min(most, down * across), tiles.cluster()) * tiles.cluster();
+  }
+
+  private static long parts(long whole, int part) {
+    return (whole + part - 1) / part;
+  }
+
+  private byte[] map(CudaTensor tensor) {
+    Shape shape = tensor.shape();
+    int last = shape.rank() - 1;
+    MapKey key =
+        new MapKey(
+            tensor.pointer(), last == 2 ? shape.dim(0) : 1, shape.dim(last - 1), shape.dim(last));
+    if (maps.size() > MOST_MAPS) {
+      maps.clear();
+    }
+    return maps.computeIfAbsent(
+        key,
+        at ->
+            TensorMaps.dense(
+                tensor.type(),
+                at.pointer,
+                new long[] {at.depth, at.rows, at.cols},
+                new int[] {1, 64, 64},
+                TensorMaps.Swizzle.BYTES_128));
+  }
+}

@@ -1,0 +1,84 @@
+package org.mixedgpu.backend.cuda;
+
+import org.mixedgpu.tensor.DType;
+
+/** The router of a mixture of experts; {@code router.cu} and {@code sort.cu}. */
+final class CudaRouter {
+  private static final String FILE = "router";
+
+  /** A warp per row. */
+  private static final int ROWS_PER_BLOCK = Geometry.THREADS / 32;
+
+  private final CudaDevice device;
+  private final CudaSort sort;
+
+  CudaRouter(CudaDevice device) {
+    this.device = device;
+    this.sort = new CudaSort(device);
+  }
+
+  void routerTopK(
+      CudaTensor probs,
+      CudaTensor weights,
+      CudaTensor experts,
+      CudaTensor logits,
+      boolean renormalise) {
+    long rows = logits.shape().rows();
+    device
+        .kernels()
+        .get(FILE, "routerTopK", DType.F32)
+        .launch(
+            Geometry.parts(rows, ROWS_PER_BLOCK),
+            1,
+            1,
+            Geometry.THREADS,
+            0,
+            probs,
+            weights,
+            experts,
+            logits,
+            rows,
+            (int) logits.shape().dim(1),
+            (int) experts.shape().dim(1),
+            renormalise ? 1 : 0);
+  }
+
+  void sortByExpert(CudaTensor slotOf, CudaTensor rowOf, CudaTensor offsets, CudaTensor experts) {
+    sort.byExpert(slotOf, rowOf, offsets, experts);
+  }
+
+  void routerBackward(
+      CudaTensor dLogits,
+      CudaTensor dWeights,
+      CudaTensor probs,
+      CudaTensor weights,
+      CudaTensor experts,
+      CudaTensor logits,
+      boolean renormalise,
+      CudaTensor auxByExpert,
+      float zScale) {
+    long rows = probs.shape().rows();
+    device
+        .kernels()
+        .get(FILE, "routerBackward", DType.F32)
+        .launch(
+            Geometry.parts(rows, ROWS_PER_BLOCK),
+            1,
+            1,
+            Geometry.THREADS,
+            0,
+            dLogits,
+            dWeights,
+            probs,
+            weights,
+            experts,
+            logits,
+            auxByExpert,
+            rows,
+            (int) probs.shape().dim(1),
+            (int) experts.shape().dim(1),
+            renormalise ? 1 : 0,
+            zScale,
+            device.faults().pointer());
+  }
+}

@@ -1,0 +1,268 @@
+package org.mixedgpu.backend.cuda;
+
+import org.mixedgpu.tensor.DType;
+import org.mixedgpu.tensor.Shape;
+
+/** Ops that move, weight and add whole rows; {@code rows.cu} and {@code gather.cu}. */
+final class CudaRows {
+  private static final String FILE = "rows";
+  private static final String GATHER = "gather";
+
+  /** Blocks per multiprocessor that keep memory busy while columns are summed. */
+  private static final int SUM_BLOCKS = 4;
+
+  private static final int PARTIAL_COLUMNS = 32;
+  private static final int PARTIAL_THREADS = 1024;
+
+  /** LONGEST_SHORT_RUN and the threads of scatterLongRuns, in the kernel file. */
+  private static final int LONGEST_SHORT_RUN = 32;
+
+  private static final int LONG_RUN_THREADS = 512;
+  private static final int WARP = 32;
+
+  private final CudaDevice device;
+  private final CudaSort sort;
+
+  CudaRows(CudaDevice device) {
+    this.device = device;
+    this.sort = new CudaSort(device);
+  }
+
+  // --- bias, gate and sums --------------------------------------------------------------------
+
+  void addBias(CudaTensor x, CudaTensor bias) {
+    Shape shape = x.shape();
+    update("addBias", x, Geometry.access(shape.dim(1), x, bias), x, bias);
+  }
+
+  void addGated(CudaTensor out, CudaTensor x, CudaTensor gate) {
+    update("addGated", out, Geometry.access(out.shape().dim(1), out, x), out, x, gate);
+  }
+
+  private void update(String function, CudaTensor out, int access, Object... operands) {
+    long rows = out.shape().rows();
+    long width = out.shape().dim(1);
+    Geometry.Slabs cut = Geometry.Slabs.of(rows, width, access, 0);
+    Object[] arguments = new Object[operands.length + 4];
+    System.arraycopy(operands, 0, arguments, 0, operands.length);
+    arguments[operands.length] = rows;
+    arguments[operands.length + 1] = width;
+    arguments[operands.length + 2] = cut.lanes();
+    arguments[operands.length + 3] = cut.rowsPerBlock();
+    kernel(FILE, function, out.type())
+        .launch(cut.parts(), cut.slabs(), 1, Geometry.THREADS, 0, arguments);
+  }
+
+  void addGatedBackward(
+      CudaTensor dX, CudaTensor dGate, CudaTensor dOut, CudaTensor x, CudaTensor gate) {
+    long rows = x.shape().rows();
+    long width = x.shape().dim(1);
+    int lanes = rowLanes(width, Geometry.access(width, dX, dOut, x), Geometry.THREADS);
+    kernel(FILE, "addGatedBackward", x.type())
+        .launch(
+            Geometry.parts(rows, Geometry.THREADS / lanes),
+            1,
+            1,
+            Geometry.THREADS,
+            0,
+            dX,
+            dGate,
+            dOut,
+            x,
+            gate,
+            rows,
+            width,
+            lanes);
+  }
+
+  void addBiasBackward(CudaTensor dBias, CudaTensor dOut) {
+    sumColumns(dBias, dOut, true);
+  }
+
+  void sumRows(CudaTensor out, CudaTensor x) {
+    sumColumns(out, x, false);
+  }
+
+  private void sumColumns(CudaTensor out, CudaTensor x, boolean accumulate) {
+    long rows = x.shape().rows();
+    long width = x.shape().dim(1);
+    Geometry.Slabs cut =
+        Geometry.Slabs.of(
+            rows, width, Geometry.access(width, x), (long) SUM_BLOCKS * device.multiprocessors());
+    CudaTensor partial = partial(device, cut.parts() * width);
+    kernel(FILE, "columnSums", x.type())
+        .launch(
+            cut.parts(),
+            cut.slabs(),
+            1,
+            Geometry.THREADS,
+            0,
+            partial,
+            x,
+            rows,
+            width,
+            cut.lanes(),
+            cut.rowsPerBlock());
+    addPartials(device, out, partial, cut.parts(), width, accumulate);
+  }
+
+  /** Scratch memory for sums of parts of the rows. */
+  static CudaTensor partial(CudaDevice device, long elements) {
+    return device.scratch().bytes("partial sums", elements * Float.BYTES);
+  }
+
+  /** out[width] = or += the sum of so many partial rows. */
+  static void addPartials(
+      CudaDevice device,
+      CudaTensor out,
+      CudaTensor partial,
+      long parts,
+      long width,
+      boolean accumulate) {
+    device
+        .kernels()
+        .get(FILE, "addPartials", DType.F32)
+        .launch(
+            Geometry.parts(width, PARTIAL_COLUMNS),
+            1,
+            1,
+            PARTIAL_THREADS,
+            0,
+            out,
+            partial,
+            Math.toIntExact(parts),
+            width,
+            accumulate ? 1 : 0);
+  }
+
+  // --- by index -------------------------------------------------------------------------------
+
+  void gatherRows(CudaTensor out, CudaTensor in, CudaTensor index) {
+    long rows = out.shape().rows();
+    long width = out.shape().rowElements();
+    int lanes = rowLanes(width, Geometry.access(width, in, out), Geometry.THREADS);
+    kernel(GATHER, "gatherRows", out.type())
+        .launch(
+            Geometry.parts(rows, Geometry.THREADS / lanes),
+            1,
+            1,
+            Geometry.THREADS,
+            0,
+            out,
+            in,
+            index,
+            rows,
+            width,
+            in.shape().rows(),
+            lanes,
+            device.faults().pointer());
+  }
+
+  void combineRows(
+      CudaTensor out, CudaTensor slots, CudaTensor slotOf, CudaTensor weights, boolean accumulate) {
+    long rows = out.shape().rows();
+    long width = out.shape().dim(1);
+    int access = Geometry.access(width, slots, out);
+    int lanes = Geometry.lanes(Geometry.parts(width, access), Geometry.THREADS);
+    kernel(GATHER, "combineRows", out.type())
+        .launch(
+            Geometry.parts(rows, Geometry.THREADS / lanes),
+            1,
+            1,
+            Geometry.THREADS,
+            0,
+            out,
+            slots,
+            slotOf,
+            weights,
+            accumulate ? 1 : 0,
+            rows,
+            (int) slotOf.shape().dim(1),
+            width,
+            lanes,
+            device.faults().pointer());
+  }
+
+  void combineRowsBackward(
+      CudaTensor dSlots,
+      CudaTensor dWeights,
+      CudaTensor dOut,
+      CudaTensor slots,
+      CudaTensor slotOf,
+      CudaTensor weights) {
+    long choices = slotOf.shape().elements();
+    long width = dOut.shape().dim(1);
+    int access = Geometry.access(width, dSlots, slots, dOut);
+    int lanes = Geometry.lanes(Geometry.parts(width, access), WARP);
+    kernel(GATHER, "combineRowsBackward", dOut.type())
+        .launch(
+            Geometry.parts(choices, Geometry.THREADS / lanes),
+            1,
+            1,
+            Geometry.THREADS,
+            0,
+            dSlots,
+            dWeights,
+            dOut,
+            slots,
+            slotOf,
+            weights,
+            choices,
+            (int) slotOf.shape().dim(1),
+            width,
+            lanes,
+            device.faults().pointer());
+  }
+
+  /** By sorting the indexes: rows of one index are then neighbours, and one thread adds them. */
+  void scatterAddRows(CudaTensor dTable, CudaTensor dOut, CudaTensor index) {
+    long n = dOut.shape().rows();
+    long width = dOut.shape().rowElements();
+    long tableRows = dTable.shape().rows();
+    if (n == 0 || width == 0) {
+      return;
+    }
+    CudaSort.Pairs sorted = sort.byRow(index, tableRows);
+    int access = Geometry.access(width, dOut);
+    long accesses = Geometry.parts(width, access);
+    int lanes = Math.max(WARP, Geometry.lanes(accesses, Geometry.THREADS));
+    kernel(GATHER, "scatterRuns", dOut.type())
+        .launch(
+            Geometry.parts(n, Geometry.THREADS / lanes),
+            1,
+            1,
+            Geometry.THREADS,
+            0,
+            dTable,
+            dOut,
+            sorted.keys(),
+            sorted.order(),
+            n,
+            width,
+            tableRows,
+            lanes);
+    kernel(GATHER, "scatterLongRuns", dOut.type())
+        .launch(
+            Geometry.parts(n, LONGEST_SHORT_RUN),
+            Geometry.parts(accesses, WARP),
+            1,
+            LONG_RUN_THREADS,
+            0,
+            dTable,
+            dOut,
+            sorted.keys(),
+            sorted.order(),
+            n,
+            width,
+            tableRows);
+  }
+
+  /** Lanes that have {@link Geometry#AHEAD} accesses each, where the row is long enough. */
+  private static int rowLanes(long width, int access, int most) {
+    return Geometry.lanes(Geometry.parts(width, (long) access * Geometry.AHEAD), most);
+  }
+
+  private Kernel kernel(String file, String function, DType type) {
+    return device.kernels().get(file, function, type);
+  }
+}

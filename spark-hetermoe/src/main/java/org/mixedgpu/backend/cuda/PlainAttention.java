@@ -1,0 +1,117 @@
+package org.mixedgpu.backend.cuda;
+
+import org.mixedgpu.backend.AttentionShape;
+
+/** Attention without tensor cores, kernel file attention: any type, any head size up to 256. */
+final class PlainAttention implements AttentionKernels {
+  static final int MOST_HEAD_DIM = 256;
+
+  private static final String FILE = "attention";
+
+  // As in the kernel file.
+  private static final int WARPS = 4;
+  private static final int OTHER = 32;
+
+  private final CudaDevice device;
+
+  PlainAttention(CudaDevice device) {
+    this.device = device;
+  }
+
+  @Override
+  public boolean takes(AttentionCall call, CudaTensor... others) {
+    return call.shape().headDim() <= MOST_HEAD_DIM;
+  }
+
+  @Override
+  public void forward(AttentionCall call, CudaTensor out, CudaTensor logSumExp) {
+    AttentionShape shape = call.shape();
+    kernel(call, "attentionForward")
+        .launch(
+            call.queryHeads(),
+            AttentionCall.tiles(call.queries(), tile(shape)),
+            1,
+            WARPS * 32,
+            sharedBytes(shape, 1),
+            out,
+            logSumExp,
+            call.q(),
+            call.k(),
+            call.v(),
+            call.queries(),
+            call.keys(),
+            shape.queryHeads(),
+            shape.kvHeads(),
+            shape.window(),
+            shape.scale());
+  }
+
+  @Override
+  public void backwardQueries(
+      AttentionCall call, CudaTensor dQ, CudaTensor dOut, CudaTensor statistics) {
+    AttentionShape shape = call.shape();
+    kernel(call, "attentionBackwardQueries")
+        .launch(
+            call.queryHeads(),
+            AttentionCall.tiles(call.queries(), tile(shape)),
+            1,
+            WARPS * 32,
+            sharedBytes(shape, 2),
+            dQ,
+            dOut,
+            call.q(),
+            call.k(),
+            call.v(),
+            statistics,
+            call.queries(),
+            call.keys(),
+            shape.queryHeads(),
+            shape.kvHeads(),
+            shape.window(),
+            shape.scale(),
+            call.padded());
+  }
+
+  @Override
+  public void backwardKeys(
+      AttentionCall call, CudaTensor dK, CudaTensor dV, CudaTensor dOut, CudaTensor statistics) {
+    AttentionShape shape = call.shape();
+    kernel(call, "attentionBackwardKeys")
+        .launch(
+            call.kvHeads(),
+            AttentionCall.tiles(call.keys(), tile(shape)),
+            1,
+            WARPS * 32,
+            sharedBytes(shape, 2),
+            dK,
+            dV,
+            dOut,
+            call.q(),
+            call.k(),
+            call.v(),
+            statistics,
+            call.queries(),
+            call.keys(),
+            shape.queryHeads(),
+            shape.kvHeads(),
+            shape.window(),
+            shape.scale(),
+            call.padded());
+  }
+
+  private Kernel kernel(AttentionCall call, String function) {
+    return device.kernels().get(FILE, function, call.type(), "HEAD=" + call.shape().headDim());
+  }
+
+  /** Rows that a block owns: TILE of the kernel file. */
+  private static int tile(AttentionShape shape) {
+    return WARPS * (shape.headDim() <= 128 ? 8 : shape.headDim() <= 192 ? 4 : 2);
+  }
+
+  /** Tiles of F32: so many own ones, one of the other side, and the weights between them. */
+  private static int sharedBytes(AttentionShape shape, int ownTiles) {
+    int stride = (shape.headDim() + 3) / 4 * 4 + 4;
+    int tile = tile(shape);
+    return ((ownTiles * tile + OTHER) * stride + tile * OTHER) * Float.BYTES;
+  }
+}

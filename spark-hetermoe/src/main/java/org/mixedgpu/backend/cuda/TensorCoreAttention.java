@@ -1,0 +1,129 @@
+package org.mixedgpu.backend.cuda;
+
+import org.mixedgpu.backend.AttentionShape;
+import org.mixedgpu.device.ComputeCapability;
+import org.mixedgpu.tensor.DType;
+
+/**
+ * Attention for bf16 and fp16 by mma.sync, kernel file attention.sm80: head sizes that are multiples
+ * of 16 up to 128, of 32 up to 256.
+ */
+final class TensorCoreAttention implements AttentionKernels {
+  private static final ComputeCapability LOWEST = new ComputeCapability(8, 0);
+
+  private final CudaDevice device;
+
+  TensorCoreAttention(CudaDevice device) {
+    this.device = device;
+  }
+
+  @Override
+  public boolean takes(AttentionCall call, CudaTensor... others) {
+    AttentionShape shape = call.shape();
+    int headDim = shape.headDim();
+    return device.capability().compareTo(LOWEST) >= 0
+        && call.type() != DType.F32
+        && headDim <= 256
+        && headDim % (headDim <= 128 ? 16 : 32) == 0
+        && shape.scale() > 0
+        && call.aligned(others);
+  }
+
+  @Override
+  public void forward(AttentionCall call, CudaTensor out, CudaTensor logSumExp) {
+    AttentionShape shape = call.shape();
+    AttentionTiles tiles = tiles(AttentionPass.FORWARD, call);
+    kernel(AttentionPass.FORWARD, call, tiles)
+        .launch(
+            call.queryHeads(),
+            AttentionCall.tiles(call.queries(), tiles.own()),
+            1,
+            tiles.threads(),
+            tiles.bytes(AttentionPass.FORWARD, shape.headDim()),
+            out,
+            logSumExp,
+            call.q(),
+            call.k(),
+            call.v(),
+            call.queries(),
+            call.keys(),
+            shape.queryHeads(),
+            shape.kvHeads(),
+            shape.window(),
+            shape.scale());
+  }
+
+  @Override
+  public void backwardQueries(
+      AttentionCall call, CudaTensor dQ, CudaTensor dOut, CudaTensor statistics) {
+    AttentionShape shape = call.shape();
+    AttentionTiles tiles = tiles(AttentionPass.BACKWARD_QUERIES, call);
+    kernel(AttentionPass.BACKWARD_QUERIES, call, tiles)
+        .launch(
+            call.queryHeads(),
+            AttentionCall.tiles(call.queries(), tiles.own()),
+            1,
+            tiles.threads(),
+            tiles.bytes(AttentionPass.BACKWARD_QUERIES, shape.headDim()),
+            dQ,
+            dOut,
+            call.q(),
+            call.k(),
+            call.v(),
+            statistics,
+            call.queries(),
+            call.keys(),
+            shape.queryHeads(),
+            shape.kvHeads(),
+            shape.window(),
+            shape.scale(),
+            call.padded());
+  }
+
+  @Override
+  public void backwardKeys(
+      AttentionCall call, CudaTensor dK, CudaTensor dV, CudaTensor dOut, CudaTensor statistics) {
+    AttentionShape shape = call.shape();
+    AttentionTiles tiles = tiles(AttentionPass.BACKWARD_KEYS, call);
+    kernel(AttentionPass.BACKWARD_KEYS, call, tiles)
+        .launch(
+            call.kvHeads(),
+            AttentionCall.tiles(call.keys(), tiles.own()),
+            tiles.split(),
+            tiles.threads(),
+            tiles.bytes(AttentionPass.BACKWARD_KEYS, shape.headDim()),
+            dK,
+            dV,
+            dOut,
+            call.q(),
+            call.k(),
+            call.v(),
+            statistics,
+            call.queries(),
+            call.keys(),
+            shape.queryHeads(),
+            shape.kvHeads(),
+            shape.window(),
+            shape.scale(),
+            call.padded());
+  }
+
+  private AttentionTiles tiles(AttentionPass pass, AttentionCall call) {
+    return AttentionTiles.choose(pass, call.shape().headDim(), device.sharedBytesPerBlock());
+  }
+
+  private Kernel kernel(AttentionPass pass, AttentionCall call, AttentionTiles tiles) {
+    return device
+        .kernels()
+        .get(
+            "attention.sm80",
+            pass.function(),
+            call.type(),
+            pass.name(),
+            "HEAD=" + call.shape().headDim(),
+            "WARPS=" + tiles.warps(),
+            "FRAGMENTS=" + tiles.fragments(),
+            "OTHER=" + tiles.other(),
+            "SPLIT=" + tiles.split());
+  }
+}

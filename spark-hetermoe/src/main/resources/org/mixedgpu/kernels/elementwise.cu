@@ -1,0 +1,242 @@
+// Element by element: fill, copies that convert, add, scale, SwiGLU and its backward pass.
+//
+//   swiglu           out = silu(gate) · up, silu(z) = z · sigmoid(z)
+//   swigluBackward   dGate = dOut · up · silu'(gate), dUp = dOut · silu(gate)
+//                    silu'(z) = s + z · s · (1 − s), s = sigmoid(z)
+//
+// Shapes: n elements of T; copyTo* has n elements of T to n of the type in its name; copyWords has n
+// words of 4 bytes, copyHalves n of 2, whose bits stay.
+// Launch: 256 threads, grid.x blocks of 256 · UNROLL · (16 / size of an element) elements, the
+// element's being the larger one's where a copy converts.
+// Numerics: F32 inside, one rounding to T at the end.
+// Aliasing: an output may be an input, not a part of one.
+// Source: own. Assumes nothing about alignment: the fast path needs all operands at 16 bytes, others
+// go element by element.
+
+#define THREADS 256
+#ifndef UNROLL
+#define UNROLL 2
+#endif
+
+/** out = f(in) with `INS` inputs and `OUTS` outputs; all loads of a thread come before its stores. */
+template <typename S, int INS, int OUTS, typename F>
+DEVICE void map(S* const (&out)[OUTS], const S* const (&in)[INS], i64 n, F f) {
+  const int N = Pack<S>::N;
+  i64 start = (i64) blockIdx.x * (THREADS * UNROLL * N);
+  bool aligned = true;
+  for (int k = 0; k < INS; k++) {
+    aligned = aligned && aligned16(in[k]);
+  }
+  for (int k = 0; k < OUTS; k++) {
+    aligned = aligned && aligned16(out[k]);
+  }
+  i64 packed = aligned ? n / N * N : 0;
+  if (packed > start) {
+    uint4 raw[UNROLL][INS];
+#pragma unroll
+    for (int u = 0; u < UNROLL; u++) {
+      i64 i = start + (u * THREADS + threadIdx.x) * N;
+      if (i < packed) {
+#pragma unroll
+        for (int k = 0; k < INS; k++) {
+          raw[u][k] = load16(in[k] + i);
+        }
+      }
+    }
+#pragma unroll
+    for (int u = 0; u < UNROLL; u++) {
+      i64 i = start + (u * THREADS + threadIdx.x) * N;
+      if (i < packed) {
+        Pack<S> x[INS];
+        Pack<S> y[OUTS];
+#pragma unroll
+        for (int k = 0; k < INS; k++) {
+          x[k] = unpack<S>(raw[u][k]);
+        }
+#pragma unroll
+        for (int l = 0; l < N; l++) {
+          float a[INS];
+          float b[OUTS];
+#pragma unroll
+          for (int k = 0; k < INS; k++) {
+            a[k] = x[k].at[l];
+          }
+          f(b, a);
+#pragma unroll
+          for (int k = 0; k < OUTS; k++) {
+            y[k].at[l] = b[k];
+          }
+        }
+#pragma unroll
+        for (int k = 0; k < OUTS; k++) {
+          store16(out[k] + i, pack<S>(y[k]));
+        }
+      }
+    }
+  }
+  i64 end = min(n, start + THREADS * UNROLL * N);
+  for (i64 i = max(start, packed) + threadIdx.x; i < end; i += THREADS) {
+    float a[INS];
+    float b[OUTS];
+#pragma unroll
+    for (int k = 0; k < INS; k++) {
+      a[k] = widen(in[k][i]);
+    }
+    f(b, a);
+#pragma unroll
+    for (int k = 0; k < OUTS; k++) {
+      out[k][i] = narrow<S>(b[k]);
+    }
+  }
+}
+
+struct Add {
+  DEVICE void operator()(float* out, const float* in) const {
+    out[0] = in[0] + in[1];
+  }
+};
+
+struct Scale {
+  float factor;
+  DEVICE void operator()(float* out, const float* in) const {
+    out[0] = in[0] * factor;
+  }
+};
+
+struct SwiGlu {
+  DEVICE void operator()(float* out, const float* in) const {
+    out[0] = in[0] * sigmoid(in[0]) * in[1];
+  }
+};
+
+struct SwiGluBackward {
+  DEVICE void operator()(float* out, const float* in) const {
+    float s = sigmoid(in[1]);
+    float silu = in[1] * s;
+    // 1 - s is as exact as s, because s is a rounded quotient: near 1 both lose the same digits.
+    out[0] = in[0] * in[2] * (s + silu * (1.0f - s));
+    out[1] = in[0] * silu;
+  }
+};
+
+extern "C" __global__ void __launch_bounds__(THREADS) add(T* out, const T* a, const T* b, i64 n) {
+  T* const outs[] = {out};
+  const T* const ins[] = {a, b};
+  map<T>(outs, ins, n, Add());
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) scale(T* x, float factor, i64 n) {
+  T* const outs[] = {x};
+  const T* const ins[] = {x};
+  map<T>(outs, ins, n, Scale{factor});
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    swiglu(T* out, const T* gate, const T* up, i64 n) {
+  T* const outs[] = {out};
+  const T* const ins[] = {gate, up};
+  map<T>(outs, ins, n, SwiGlu());
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    swigluBackward(T* dGate, T* dUp, const T* dOut, const T* gate, const T* up, i64 n) {
+  T* const outs[] = {dGate, dUp};
+  const T* const ins[] = {dOut, gate, up};
+  map<T>(outs, ins, n, SwiGluBackward());
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) fill(T* out, float value, i64 n) {
+  const int N = Pack<T>::N;
+  T element = narrow<T>(value);
+  Pack<T> x;
+#pragma unroll
+  for (int l = 0; l < N; l++) {
+    x.at[l] = value;
+  }
+  uint4 raw = pack<T>(x);
+  i64 start = (i64) blockIdx.x * (THREADS * UNROLL * N);
+  i64 end = min(n, start + THREADS * UNROLL * N);
+  i64 packed = aligned16(out) ? n / N * N : 0;
+  for (i64 i = start + threadIdx.x * N; i < min(end, packed); i += THREADS * N) {
+    store16(out + i, raw);
+  }
+  for (i64 i = max(start, packed) + threadIdx.x; i < end; i += THREADS) {
+    out[i] = element;
+  }
+}
+
+// --- copies --------------------------------------------------------------------------------------
+
+template <typename To>
+DEVICE void convert(To* out, const T* in, i64 n) {
+  const int PER_BLOCK = THREADS * UNROLL * 4;
+  i64 start = (i64) blockIdx.x * PER_BLOCK;
+  i64 end = min(n, start + PER_BLOCK);
+  bool aligned = aligned4(in) && aligned4(out);
+  i64 packed = aligned ? n / 4 * 4 : 0;
+  float x[UNROLL][4];
+#pragma unroll
+  for (int u = 0; u < UNROLL; u++) {
+    i64 i = start + (u * THREADS + threadIdx.x) * 4;
+    if (i < packed) {
+      load4(x[u], in + i);
+    }
+  }
+#pragma unroll
+  for (int u = 0; u < UNROLL; u++) {
+    i64 i = start + (u * THREADS + threadIdx.x) * 4;
+    if (i < packed) {
+      store4(out + i, x[u]);
+    }
+  }
+  for (i64 i = max(start, packed) + threadIdx.x; i < end; i += THREADS) {
+    out[i] = narrow<To>(widen(in[i]));
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) copyToF32(float* out, const T* in, i64 n) {
+  convert(out, in, n);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) copyToBf16(Bf16* out, const T* in, i64 n) {
+  convert(out, in, n);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) copyToF16(F16* out, const T* in, i64 n) {
+  convert(out, in, n);
+}
+
+template <typename Word>
+DEVICE void copyBits(Word* out, const Word* in, i64 n) {
+  const int N = 16 / sizeof(Word);
+  i64 start = (i64) blockIdx.x * (THREADS * UNROLL * N);
+  i64 end = min(n, start + THREADS * UNROLL * N);
+  i64 packed = aligned16(out) && aligned16(in) ? n / N * N : 0;
+  uint4 raw[UNROLL];
+#pragma unroll
+  for (int u = 0; u < UNROLL; u++) {
+    i64 i = start + (u * THREADS + threadIdx.x) * N;
+    if (i < packed) {
+      raw[u] = load16(in + i);
+    }
+  }
+#pragma unroll
+  for (int u = 0; u < UNROLL; u++) {
+    i64 i = start + (u * THREADS + threadIdx.x) * N;
+    if (i < packed) {
+      store16(out + i, raw[u]);
+    }
+  }
+  for (i64 i = max(start, packed) + threadIdx.x; i < end; i += THREADS) {
+    out[i] = in[i];
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) copyWords(u32* out, const u32* in, i64 n) {
+  copyBits(out, in, n);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    copyHalves(unsigned short* out, const unsigned short* in, i64 n) {
+  copyBits(out, in, n);
+}
