@@ -63,7 +63,7 @@ final class Geometry {
      * @param mostParts about so many blocks at most; 0 for as many as there is work
      */
     static Slabs of(long rows, long width, int access, long mostParts) {
-      int lanes = lanes(Geometry.parts(width, access), THREADS);
+      int lanes = Geometry.lanes(Geometry.parts(width, access), THREADS);
       long slabs = Geometry.parts(width, (long) lanes * access);
       long rowsPerBlock = (long) THREADS / lanes * AHEAD;
       if (mostParts > 0 && slabs > 0) {
