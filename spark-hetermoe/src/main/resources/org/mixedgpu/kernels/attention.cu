@@ -223,17 +223,25 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32) attentionForward(
 /**
  * statistics[sequence, head, query] = (lse · log2 e, dOut·out): what all backward kernels need of a
  * query, neighbouring queries beside each other. Queries after the last, up to `padded`, get
- * (infinity, 0), which makes their probabilities 0. Blocks of 256 threads, a warp for each query;
- * x = sequence and head, y = groups of 64 queries.
+ * (infinity, 0), which makes their probabilities 0. Where progress is given, its counters (one, and
+ * one for each group) become 0. Blocks of 256 threads, a warp for each query; x = sequence and head,
+ * y = groups of 64 queries.
  */
 extern "C" __global__ void __launch_bounds__(256) attentionStatistics(
     float2* statistics,
+    int* progress,
     const T* dOut,
     const T* out,
     const float* logSumExp,
     int queries,
     int heads,
     int padded) {
+  if (progress != 0 && threadIdx.x == 0) {
+    progress[1 + (i64) blockIdx.x * gridDim.y + blockIdx.y] = 0;
+    if (blockIdx.x == 0 && blockIdx.y == 0) {
+      progress[0] = 0;
+    }
+  }
   constexpr int N = HEAD % Pack<T>::N == 0 ? Pack<T>::N : 1;
   int lane = threadIdx.x % 32;
   int head = blockIdx.x % heads;

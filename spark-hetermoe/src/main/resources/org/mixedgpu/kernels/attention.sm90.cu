@@ -121,6 +121,18 @@ DEVICE void loadBytes(u32 to, const void* from, u32 bytes, u32 barrier) {
       : "memory");
 }
 
+DEVICE void storeBytes(void* to, u32 from, u32 bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(from), "r"(bytes)
+               : "memory");
+}
+
+/** Adds numbers in F32. */
+DEVICE void addBytes(float* to, u32 from, u32 bytes) {
+  asm volatile(
+      "cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(to), "r"(from), "r"(bytes)
+      : "memory");
+}
+
 DEVICE void commitStores() {
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
@@ -141,6 +153,17 @@ DEVICE void fenceAsync() {
 
 DEVICE void storeShared(u32 to, u32 x) {
   asm volatile("st.shared.b32 [%0], %1;" ::"r"(to), "r"(x) : "memory");
+}
+
+DEVICE void storeShared4(u32 to, const float (&x)[4]) {
+  asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(x[0]), "f"(x[1]), "f"(x[2]), "f"(x[3])
+               : "memory");
+}
+
+DEVICE int loadSharedInt(u32 from) {
+  int x;
+  asm volatile("ld.shared.s32 %0, [%1];" : "=r"(x) : "r"(from) : "memory");
+  return x;
 }
 
 DEVICE float4 loadShared(u32 from) {
@@ -321,6 +344,34 @@ DEVICE void multiplyAdd(float (&d)[16][4], const u32 (&a)[4], u64 b) {
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 
+/** d[64, 64] = aᵀ · b; both in shared memory, stored [16][64]. What d held is not read. */
+DEVICE void multiplyTransposedFirst(float (&d)[8][4], u64 a, u64 b) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, 0, 0;\n"
+      WGMMA(64) "{"
+      "%0, %1, %2, %3, %4, %5, %6, %7, "
+      "%8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, "
+      "%24, %25, %26, %27, %28, %29, %30, %31"
+      "}, %32, %33, p, 1, 1, 1, 1;\n}"
+      : NEW_QUADS8(d, 0)
+      : "l"(a), "l"(b));
+}
+
+/** d[64, 64] += aᵀ · b; both in shared memory, stored [16][64]. */
+DEVICE void multiplyTransposedAdd(float (&d)[8][4], u64 a, u64 b) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.eq.b32 p, 0, 0;\n"
+      WGMMA(64) "{"
+      "%0, %1, %2, %3, %4, %5, %6, %7, "
+      "%8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, "
+      "%24, %25, %26, %27, %28, %29, %30, %31"
+      "}, %32, %33, p, 1, 1, 1, 1;\n}"
+      : QUADS8(d, 0)
+      : "l"(a), "l"(b));
+}
+
 // --- tiles and work ------------------------------------------------------------------------------
 
 /** Sizes that all kernels share, and which rows meet which. */
@@ -335,9 +386,13 @@ struct Sizes {
     return keys - queries;
   }
 
+  DEVICE int firstKey(int query) const {
+    return window == 0 ? 0 : max(0, query + offset() - window + 1);
+  }
+
   /** Steps of OTHER keys that queries [query, query + OWN) go over, from the last to the first. */
   DEVICE int firstStep(int query) const {
-    return window == 0 ? 0 : max(0, query + offset() - window + 1) / OTHER;
+    return firstKey(query) / OTHER;
   }
 
   DEVICE int lastStep(int query) const {
@@ -351,7 +406,10 @@ struct Sizes {
 
   DEVICE int lastQueryStep(int key) const {
     int last = queries - 1;
-    return (window == 0 ? last : min(last, key + OWN - 1 - offset() + window - 1)) / OTHER;
+    if (window != 0) {
+      last = min(last, key + OWN - 1 - offset() + window - 1);
+    }
+    return last < 0 ? -1 : last / OTHER;
   }
 
   /** Whether all queries of [query, query + queryCount) see all keys of [key, key + keyCount). */
@@ -367,21 +425,21 @@ struct Work {
   int head;
   int row;
 
-  /**
-   * The largest pieces come first: the last rows, or the first. Every other round runs backwards, so
-   * that blocks get equal shares. False after the last.
-   */
-  DEVICE bool take(
-      int round, const Sizes& sizes, int heads, int rows, bool lastFirst, int sequences) {
+  /** The index-th; the largest pieces come first: those of the last rows, or of the first. */
+  DEVICE bool at(int index, int heads, int rows, bool lastFirst, int sequences) {
     int all = heads * sequences;
     int tiles = (rows + OWN - 1) / OWN;
-    int position = round % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x;
-    int index = round * gridDim.x + position;
     int tile = index / all;
     sequence = index % all / heads;
     head = index % heads;
     row = (lastFirst ? tiles - 1 - tile : tile) * OWN;
     return index < tiles * all;
+  }
+
+  /** A block's next; every other round runs backwards, so that blocks get equal shares. */
+  DEVICE bool take(int round, int heads, int rows, bool lastFirst, int sequences) {
+    int position = round % 2 == 0 ? blockIdx.x : gridDim.x - 1 - blockIdx.x;
+    return at(round * gridDim.x + position, heads, rows, lastFirst, sequences);
   }
 };
 
@@ -409,11 +467,11 @@ struct Layout {
   DEVICE u32 fullB(int i) const { return fullA(i) + 16; }
   DEVICE u32 emptyB(int i) const { return fullA(i) + 24; }
 
-  /** All threads call; a tile is empty when each warp that computes has said so. */
-  DEVICE void initialise() const {
+  /** All threads call; a tile is empty when each warp that computes, and `others`, have said so. */
+  DEVICE void initialise(int others) const {
     if (threadIdx.x == 0) {
       initBarrier(fullOwn(), 1);
-      initBarrier(emptyOwn(), CONSUMERS * 4);
+      initBarrier(emptyOwn(), CONSUMERS * 4 + others);
       for (int i = 0; i < STAGES; i++) {
         initBarrier(fullA(i), 1);
         initBarrier(emptyA(i), CONSUMERS * 4);
@@ -478,6 +536,18 @@ DEVICE void startSums(float (&sums)[HEAD / 8][4], const u32 (&weights)[OTHER / 1
 #pragma unroll
   for (int i = 0; i < OTHER / 16; i++) {
     multiplyAdd(sums, weights[i], b + (i * 2048 >> 4));
+  }
+}
+
+/** part = gradientsᵀ · own keys, started: gradients are stored [OWN][64], both by rows of the sum. */
+DEVICE void startPart(float (&part)[8][4], u32 gradients, u32 ownK) {
+  u64 a = describe(gradients, 16);
+  u64 b = describe(ownK, 16);
+  multiplyTransposedFirst(part, a, b);
+#pragma unroll
+  for (int i = 1; i < OWN / 16; i++) {
+    multiplyTransposedAdd(
+        part, a + (i * 2048 >> 4), b + ((i / 4 * OWN_BYTES + i % 4 * 2048) >> 4));
   }
 }
 
@@ -601,14 +671,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionForward(
   Layout at((u32) __cvta_generic_to_shared(shared));
   Sizes sizes = {queries, keys, heads, kvHeads, window};
   int group = heads / kvHeads;
-  at.initialise();
+  at.initialise(0);
   if (threadIdx.x < 128) {
     lowerRegisters();
     if (threadIdx.x == 0) {
       Work work;
       int countK = 0;
       int countV = 0;
-      for (int round = 0; work.take(round, sizes, heads, queries, true, sequences); round++) {
+      for (int round = 0; work.take(round, heads, queries, true, sequences); round++) {
         int kvHead = work.head / group;
         int first = sizes.firstStep(work.row);
         int last = sizes.lastStep(work.row);
@@ -662,7 +732,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionForward(
     Work work;
     int countK = 0;
     int countV = 0;
-    for (int round = 0; work.take(round, sizes, heads, queries, true, sequences); round++) {
+    for (int round = 0; work.take(round, heads, queries, true, sequences); round++) {
       int first = sizes.firstStep(work.row);
       int step = sizes.lastStep(work.row);
       int tile = work.row + consumer * 64;
@@ -801,13 +871,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionBackwardQuerie
   Sizes sizes = {queries, keys, heads, kvHeads, window};
   int group = heads / kvHeads;
   u32 ownGradients = at.own + CONSUMERS * OWN_BYTES;
-  at.initialise();
+  at.initialise(0);
   if (threadIdx.x < 128) {
     lowerRegisters();
     if (threadIdx.x == 0) {
       Work work;
       int count = 0;
-      for (int round = 0; work.take(round, sizes, heads, queries, true, sequences); round++) {
+      for (int round = 0; work.take(round, heads, queries, true, sequences); round++) {
         int kvHead = work.head / group;
         await(at.emptyOwn(), round % 2 ^ 1);
         expectBytes(at.fullOwn(), 2 * CONSUMERS * OWN_BYTES);
@@ -830,7 +900,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionBackwardQuerie
     float factor = scale * LOG2E;
     Work work;
     int count = 0;
-    for (int round = 0; work.take(round, sizes, heads, queries, true, sequences); round++) {
+    for (int round = 0; work.take(round, heads, queries, true, sequences); round++) {
       int first = sizes.firstStep(work.row);
       int step = sizes.lastStep(work.row);
       int tile = work.row + consumer * 64;
@@ -907,7 +977,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionBackwardQuerie
 
 #endif
 
-#ifdef BACKWARD_KEYS
+#if defined(BACKWARD_KEYS) || defined(BACKWARD)
 
 /** Elements whose query does not see their key become 0; row is the key of the first of two rows. */
 DEVICE void maskQueries(Scores& weights, const Sizes& sizes, int row, int query) {
@@ -924,6 +994,10 @@ DEVICE void maskQueries(Scores& weights, const Sizes& sizes, int row, int query)
     }
   }
 }
+
+#endif
+
+#ifdef BACKWARD_KEYS
 
 /** dK and dV: work is 64 · CONSUMERS keys of a KV head, over the queries of all its heads. */
 extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionBackwardKeys(
@@ -947,13 +1021,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionBackwardKeys(
   Sizes sizes = {queries, keys, heads, kvHeads, window};
   int group = heads / kvHeads;
   u32 ownValues = at.own + CONSUMERS * OWN_BYTES;
-  at.initialise();
+  at.initialise(0);
   if (threadIdx.x < 128) {
     lowerRegisters();
     if (threadIdx.x == 0) {
       Work work;
       int count = 0;
-      for (int round = 0; work.take(round, sizes, kvHeads, keys, false, sequences); round++) {
+      for (int round = 0; work.take(round, kvHeads, keys, false, sequences); round++) {
         await(at.emptyOwn(), round % 2 ^ 1);
         expectBytes(at.fullOwn(), 2 * CONSUMERS * OWN_BYTES);
         loadOwn(at.own, kMap, at.fullOwn(), work.head, work.row, work.sequence);
@@ -987,7 +1061,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionBackwardKeys(
     float factor = scale * LOG2E;
     Work work;
     int count = 0;
-    for (int round = 0; work.take(round, sizes, kvHeads, keys, false, sequences); round++) {
+    for (int round = 0; work.take(round, kvHeads, keys, false, sequences); round++) {
       int first = sizes.firstQueryStep(work.row);
       int steps = max(0, sizes.lastQueryStep(work.row) - first + 1);
       int all = steps * group;
@@ -1070,6 +1144,307 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionBackwardKeys(
     }
     if (thread == 0) {
       finishStores();
+    }
+  }
+}
+
+#endif
+
+#ifdef BACKWARD
+
+// One pass for all gradients. Besides dK and dV, each block adds its keys' part of dQ to sums in F32
+// in global memory, of which progress counts the parts: a part is added when those of all lower keys
+// are in. Blocks take their work from a common counter in the order of keys, so what a block waits
+// for is always on its way.
+
+/** Waits until the counter has reached the value. */
+DEVICE void awaitProgress(const int* counter, int value) {
+  int now;
+  do {
+    asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(now) : "l"(counter) : "memory");
+  } while (now != value);
+  asm volatile("fence.proxy.async.global;" ::: "memory");
+}
+
+DEVICE void publishProgress(int* counter, int value) {
+  asm volatile("fence.proxy.async.global;" ::: "memory");
+  asm volatile("st.release.gpu.global.s32 [%0], %1;" ::"l"(counter), "r"(value) : "memory");
+}
+
+constexpr u32 PART_BYTES = OTHER * HEAD * 4;
+constexpr u32 GRADIENT_BYTES = OWN * OTHER * 2;
+
+/** What the one-pass kernel has in shared memory after the common layout. */
+struct PartLayout {
+  u32 gradients;
+  u32 part;
+  u32 barriers;
+  u32 work;
+
+  DEVICE PartLayout(const Layout& at) {
+    gradients = (at.barriers + 16 + STAGES * 32 + 1023) & ~1023u;
+    part = gradients + 2 * GRADIENT_BYTES;
+    barriers = part + PART_BYTES;
+    work = barriers + 16;
+  }
+
+  DEVICE u32 fullPart() const { return barriers; }
+  DEVICE u32 emptyPart() const { return barriers + 8; }
+};
+
+extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionBackward(
+    const __grid_constant__ TensorMap dKMap,
+    const __grid_constant__ TensorMap dVMap,
+    const __grid_constant__ TensorMap dOutMap,
+    const __grid_constant__ TensorMap qMap,
+    const __grid_constant__ TensorMap kMap,
+    const __grid_constant__ TensorMap vMap,
+    float* sumsQ,
+    int* progress,
+    const float2* statistics,
+    int queries,
+    int keys,
+    int heads,
+    int kvHeads,
+    int sequences,
+    int window,
+    float scale,
+    int padded) {
+  extern __shared__ __align__(1024) char shared[];
+  Layout at((u32) __cvta_generic_to_shared(shared));
+  PartLayout parts(at);
+  Sizes sizes = {queries, keys, heads, kvHeads, window};
+  int group = heads / kvHeads;
+  u32 ownValues = at.own + CONSUMERS * OWN_BYTES;
+  if (threadIdx.x == 0) {
+    initBarrier(parts.fullPart(), CONSUMERS * 4);
+    initBarrier(parts.emptyPart(), 1);
+  }
+  at.initialise(1);
+  if (threadIdx.x < 128) {
+    lowerRegisters();
+    if (threadIdx.x == 0) {
+      Work work;
+      int count = 0;
+      for (int round = 0;; round++) {
+        int index = atomicAdd(progress, 1);
+        await(at.emptyOwn(), round % 2 ^ 1);
+        storeShared(parts.work + round % 2 * 4, index);
+        if (!work.at(index, kvHeads, keys, false, sequences)) {
+          arrive(at.fullOwn());
+          break;
+        }
+        expectBytes(at.fullOwn(), 2 * CONSUMERS * OWN_BYTES);
+        loadOwn(at.own, kMap, at.fullOwn(), work.head, work.row, work.sequence);
+        loadOwn(ownValues, vMap, at.fullOwn(), work.head, work.row, work.sequence);
+        int first = sizes.firstQueryStep(work.row);
+        int last = sizes.lastQueryStep(work.row);
+        for (int head = work.head * group; head < (work.head + 1) * group; head++) {
+          for (int step = last; step >= first; step--, count++) {
+            u32 full = at.fullA(count);
+            await(at.emptyA(count), parity(count) ^ 1);
+            expectBytes(full, 2 * OTHER_BYTES + OTHER * 8);
+            i64 row = ((i64) work.sequence * heads + head) * padded + step * OTHER;
+            loadBytes(at.statistics(count), statistics + row, OTHER * 8, full);
+#pragma unroll 1
+            for (int c = 0; c < CHUNKS; c++) {
+              loadTile(at.otherA(count) + c * OTHER_CHUNK, qMap, full, c * 64, head, step * OTHER, work.sequence);
+              loadTile(at.otherB(count) + c * OTHER_CHUNK, dOutMap, full, c * 64, head, step * OTHER, work.sequence);
+            }
+          }
+        }
+      }
+    } else if (threadIdx.x == 32) {
+      Work work;
+      int count = 0;
+      for (int round = 0;; round++) {
+        await(at.fullOwn(), round % 2);
+        if (!work.at(loadSharedInt(parts.work + round % 2 * 4), kvHeads, keys, false, sequences)) {
+          break;
+        }
+        int first = sizes.firstQueryStep(work.row);
+        int last = sizes.lastQueryStep(work.row);
+        for (int head = work.head * group; head < (work.head + 1) * group; head++) {
+          i64 block = ((i64) work.sequence * heads + head) * (padded / OTHER);
+          for (int step = last; step >= first; step--, count++) {
+            // Parts of lower keys, the lowest ones that the queries see being the first.
+            int before = work.row / OWN - sizes.firstKey(step * OTHER) / OWN;
+            int* counter = progress + 1 + block + step;
+            float* to = sumsQ + (block + step) * (OTHER * HEAD);
+            await(parts.fullPart(), count % 2);
+            awaitProgress(counter, before);
+            if (before == 0) {
+              storeBytes(to, parts.part, PART_BYTES);
+            } else {
+              addBytes(to, parts.part, PART_BYTES);
+            }
+            commitStores();
+            awaitStores();
+            arrive(parts.emptyPart());
+            finishStores();
+            publishProgress(counter, before + 1);
+          }
+        }
+        arrive(at.emptyOwn());
+      }
+    }
+  } else {
+    raiseRegisters();
+    int consumer = threadIdx.x / 128 - 1;
+    int thread = threadIdx.x % 128;
+    int lane = threadIdx.x % 32;
+    bool leader = lane == 0;
+    u32 ownK = at.own + consumer * OWN_BYTES;
+    u32 ownV = ownValues + consumer * OWN_BYTES;
+    u32 part = parts.part + consumer * (PART_BYTES / CONSUMERS) + thread * 16;
+    u32 gradientRow = parts.gradients + (consumer * 64 + thread / 32 * 16 + lane / 4) * 128 + lane % 4 * 4;
+    float factor = scale * LOG2E;
+    Work work;
+    int count = 0;
+    for (int round = 0;; round++) {
+      await(at.fullOwn(), round % 2);
+      if (!work.at(loadSharedInt(parts.work + round % 2 * 4), kvHeads, keys, false, sequences)) {
+        break;
+      }
+      int first = sizes.firstQueryStep(work.row);
+      int last = sizes.lastQueryStep(work.row);
+      int all = max(0, last - first + 1) * group;
+      int tile = work.row + consumer * 64;
+      int row = tile + thread / 32 * 16 + lane / 4;
+      Scores weights;
+      Scores gradients;
+      u32 packedWeights[OTHER / 16][4];
+      u32 packedGradients[OTHER / 16][4];
+      float sumsK[HEAD / 8][4];
+      float sumsV[HEAD / 8][4];
+      float sums[HEAD / CONSUMERS / 8][4];
+      zero(sumsK);
+      zero(sumsV);
+      pin(sumsK);
+      pin(sumsV);
+      int step = last;
+      for (int i = 0; i < all; i++, count++) {
+        await(at.fullA(count), parity(count));
+        fenceProducts();
+        startScores(weights, ownK, at.otherA(count));
+        commitProducts();
+        startScores(gradients, ownV, at.otherB(count));
+        commitProducts();
+        awaitProducts<1>();
+        pin(weights);
+        pin(sumsK);
+        if (i > 0 && leader) {
+          arrive(at.emptyA(count - 1));
+        }
+        u32 statistic = at.statistics(count) + lane % 4 * 16;
+#pragma unroll
+        for (int j = 0; j < OTHER / 8; j++) {
+          float4 s = loadShared(statistic + j * 64);
+          weights[j][0] = power2(fmaf(weights[j][0], factor, -s.x));
+          weights[j][1] = power2(fmaf(weights[j][1], factor, -s.z));
+          weights[j][2] = power2(fmaf(weights[j][2], factor, -s.x));
+          weights[j][3] = power2(fmaf(weights[j][3], factor, -s.z));
+        }
+        if (!sizes.allVisible(step * OTHER, OTHER, tile, 64)) {
+          maskQueries(weights, sizes, row, step * OTHER);
+        }
+        packWeights(packedWeights, weights);
+        fenceProducts();
+        startSums(sumsV, packedWeights, at.otherB(count));
+        commitProducts();
+        awaitProducts<1>();
+        pin(gradients);
+#pragma unroll
+        for (int j = 0; j < OTHER / 8; j++) {
+          float4 s = loadShared(statistic + j * 64);
+          weights[j][0] *= gradients[j][0] - s.y;
+          weights[j][1] *= gradients[j][1] - s.w;
+          weights[j][2] *= gradients[j][2] - s.y;
+          weights[j][3] *= gradients[j][3] - s.w;
+        }
+        packWeights(packedGradients, weights);
+        u32 to = gradientRow + count % 2 * GRADIENT_BYTES;
+#pragma unroll
+        for (int j = 0; j < OTHER / 8; j++) {
+          u32 piece = (j ^ lane / 4) * 16;
+          storeShared(to + piece, packedGradients[j / 2][j % 2 * 2]);
+          storeShared(to + piece + 1024, packedGradients[j / 2][j % 2 * 2 + 1]);
+        }
+        fenceAsync();
+        // Both warpgroups' keys are needed for dQ, of which each computes half of the columns.
+        turn(3, CONSUMERS * 128);
+        fenceProducts();
+        startPart(sums, parts.gradients + count % 2 * GRADIENT_BYTES, at.own + consumer * OWN_CHUNK);
+        commitProducts();
+        startSums(sumsK, packedGradients, at.otherA(count));
+        commitProducts();
+        awaitProducts<1>();
+        pin(sums);
+        pin(sumsV);
+        await(parts.emptyPart(), count % 2 ^ 1);
+#pragma unroll
+        for (int j = 0; j < HEAD / CONSUMERS / 8; j++) {
+          storeShared4(part + j * 2048, sums[j]);
+        }
+        fenceAsync();
+        __syncwarp();
+        if (leader) {
+          arrive(parts.fullPart());
+        }
+        step = step > first ? step - 1 : last;
+      }
+      awaitProducts<0>();
+      pin(sumsK);
+      pin(sumsV);
+      if (all > 0 && leader) {
+        arrive(at.emptyA(count - 1));
+      }
+      // The other warpgroup may still read these keys.
+      turn(3, CONSUMERS * 128);
+      storeOwn(dKMap, ownK, sumsK, scale, scale, work, tile, keys, 1 + consumer);
+      storeOwn(dVMap, ownV, sumsV, 1, 1, work, tile, keys, 1 + consumer);
+      if (thread == 0) {
+        awaitStores();
+      }
+      turn(1 + consumer, 128);
+      if (leader) {
+        arrive(at.emptyOwn());
+      }
+    }
+    if (thread == 0) {
+      finishStores();
+    }
+  }
+}
+
+/** dQ from the sums of attentionBackward. Blocks of 256 threads; x = sequence and head, y = OTHER queries. */
+extern "C" __global__ void __launch_bounds__(256) attentionBackwardFinish(
+    T* dQ, const float* sumsQ, int queries, int heads, float scale, int padded) {
+  constexpr int STRIDE = HEAD * 2 + 16;
+  __shared__ __align__(16) char rows[OTHER * STRIDE];
+  int head = blockIdx.x % heads;
+  i64 sequence = blockIdx.x / heads;
+  const float4* from = reinterpret_cast<const float4*>(
+      sumsQ + ((i64) blockIdx.x * (padded / OTHER) + blockIdx.y) * (OTHER * HEAD));
+#pragma unroll
+  for (int i = 0; i < OTHER * HEAD / 4 / 256; i++) {
+    int at = i * 256 + threadIdx.x;
+    float4 x = from[at];
+    int thread = at % 128;
+    int row = thread / 32 * 16 + thread % 32 / 4;
+    int column = at / 128 * 8 + thread % 4 * 2;
+    *reinterpret_cast<u32*>(rows + row * STRIDE + column * 2) = packPair(x.x * scale, x.y * scale, T());
+    *reinterpret_cast<u32*>(rows + (row + 8) * STRIDE + column * 2) = packPair(x.z * scale, x.w * scale, T());
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < OTHER * HEAD / 8; i += 256) {
+    int row = i / (HEAD / 8);
+    int piece = i % (HEAD / 8);
+    int query = blockIdx.y * OTHER + row;
+    if (query < queries) {
+      store16(
+          dQ + ((sequence * queries + query) * heads + head) * HEAD + piece * 8,
+          *reinterpret_cast<const uint4*>(rows + row * STRIDE + piece * 16));
     }
   }
 }

@@ -6,8 +6,8 @@
 //
 // Shapes: n elements of T; copyTo* has n elements of T to n of the type in its name; copyWords has n
 // words of 4 bytes, copyHalves n of 2, whose bits stay.
-// Launch: 256 threads, grid.x blocks of 256 · UNROLL · (16 / size of an element) elements, the
-// element's being the larger one's where a copy converts.
+// Launch: 256 threads, grid.x blocks of 256 · UNROLL · N elements, N = 16 / size of an element, or 4 where
+// a copy converts.
 // Numerics: F32 inside, one rounding to T at the end.
 // Aliasing: an output may be an input, not a part of one.
 // Source: own. Assumes nothing about alignment: the fast path needs all operands at 16 bytes, others

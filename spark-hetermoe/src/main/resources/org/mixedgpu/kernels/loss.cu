@@ -11,6 +11,11 @@
 // Aliasing: dLogits may be logits: a thread writes what it alone has read. Null: no gradient.
 // Source: own; the online sum is Milakov and Gimelshein, arXiv 1805.02867. Any width and alignment.
 
+#ifndef MOST_THREADS
+#define MOST_THREADS 1024
+#define BLOCKS 1
+#endif
+
 #define LOWEST -3.4028234e38f
 
 /** Loads in flight per thread. */
@@ -45,7 +50,7 @@ DEVICE void crossEntropyBy(
   const T* x = logits + r * width;
   T* d = dLogits == 0 ? 0 : dLogits + r * width;
   int threads = blockDim.x;
-  i64 accesses = width / A::N;
+  int accesses = (int) (width / A::N);
   int target = targets[r];
   bool counts = target >= 0 && target < width;
   if (target >= width && threadIdx.x == 0) {
@@ -57,8 +62,8 @@ DEVICE void crossEntropyBy(
     for (int l = 0; l < A::N; l++) {
       zeros.at[l] = 0.0f;
     }
-    for (i64 i = threadIdx.x; d != 0 && i < accesses; i += threads) {
-      A::store(d + i * A::N, A::raw(zeros));
+    for (int i = threadIdx.x; d != 0 && i < accesses; i += threads) {
+      A::store(d + (i64) i * A::N, A::raw(zeros));
     }
     if (threadIdx.x == 0) {
       rowLoss[r] = 0.0f;
@@ -69,18 +74,18 @@ DEVICE void crossEntropyBy(
   // Finite, so that a thread that meets only minus infinity adds nothing rather than NaN.
   float maximum = LOWEST;
   float sum = 0.0f;
-  for (i64 first = threadIdx.x; first < accesses; first += FLIGHT * threads) {
+  for (int first = threadIdx.x; first < accesses; first += FLIGHT * threads) {
     typename A::Raw raw[FLIGHT];
 #pragma unroll
     for (int u = 0; u < FLIGHT; u++) {
-      i64 i = first + u * threads;
+      int i = first + u * threads;
       if (i < accesses) {
-        raw[u] = A::load(x + i * A::N);
+        raw[u] = A::load(x + (i64) i * A::N);
       }
     }
 #pragma unroll
     for (int u = 0; u < FLIGHT; u++) {
-      i64 i = first + u * threads;
+      int i = first + u * threads;
       if (i < accesses) {
         if (i < kept) {
           own[i] = raw[u];
@@ -100,25 +105,25 @@ DEVICE void crossEntropyBy(
   float factor = gradScale / sum;
   // All have read the target's logit before it may be overwritten.
   __syncthreads();
-  for (i64 first = threadIdx.x; first < accesses; first += FLIGHT * threads) {
+  for (int first = threadIdx.x; first < accesses; first += FLIGHT * threads) {
     typename A::Raw raw[FLIGHT];
 #pragma unroll
     for (int u = 0; u < FLIGHT; u++) {
-      i64 i = first + u * threads;
+      int i = first + u * threads;
       if (i < accesses) {
-        raw[u] = i < kept ? own[i] : A::load(x + i * A::N);
+        raw[u] = i < kept ? own[i] : A::load(x + (i64) i * A::N);
       }
     }
 #pragma unroll
     for (int u = 0; u < FLIGHT; u++) {
-      i64 i = first + u * threads;
+      int i = first + u * threads;
       if (i < accesses) {
         Pack<T> p = A::floats(raw[u]);
 #pragma unroll
         for (int l = 0; l < A::N; l++) {
           p.at[l] = expT(p.at[l] - most) * factor;
         }
-        A::store(d + i * A::N, A::raw(p));
+        A::store(d + (i64) i * A::N, A::raw(p));
       }
     }
   }
@@ -128,7 +133,7 @@ DEVICE void crossEntropyBy(
   }
 }
 
-extern "C" __global__ void __launch_bounds__(1024) crossEntropy(
+extern "C" __global__ void __launch_bounds__(MOST_THREADS, BLOCKS) crossEntropy(
     float* rowLoss, T* dLogits, const T* logits, const int* targets, i64 width, float gradScale,
     int kept, int* faults) {
   if (wideRows(logits, width) && aligned16(dLogits)) {

@@ -17,7 +17,7 @@
 
 #define THREADS 256
 #ifndef UNROLL
-#define UNROLL 2
+#define UNROLL 1
 #endif
 
 struct Step {

@@ -282,12 +282,17 @@ DEVICE bool aligned4(const S* p) {
 
 // --- functions -----------------------------------------------------------------------------------
 
-/** e^x; about two units in the last place in F32, enough for T where T has 16 bits. */
+/**
+ * e^x: in F32 to two units in the last place; where T has 16 bits to about 2^-20, and 0 where the
+ * result would be subnormal.
+ */
 DEVICE float expT(float x) {
 #if defined(T_F32)
   return expf(x);
 #else
-  return __expf(x);
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * 1.44269504f));
+  return y;
 #endif
 }
 
@@ -318,7 +323,7 @@ struct Max {
 
 /**
  * Combines the values of each group of `lanes` neighbouring threads; all of a group get the same
- * bits. lanes is a power of two; above 32 it must be the whole block, all of whose threads call.
+ * bits. lanes is a power of two. All threads of the warp call, above 32 lanes all of the block.
  */
 template <typename V, typename Op>
 DEVICE V combine(V x, int lanes, Op op) {
@@ -327,14 +332,14 @@ DEVICE V combine(V x, int lanes, Op op) {
   }
   if (lanes > 32) {
     __shared__ V shared[32];
-    int warp = threadIdx.x / 32;
     int warps = lanes / 32;
     __syncthreads();
     if (threadIdx.x % 32 == 0) {
-      shared[warp] = x;
+      shared[threadIdx.x / 32] = x;
     }
     __syncthreads();
-    x = shared[threadIdx.x % warps];
+    int group = threadIdx.x / lanes;
+    x = shared[group * warps + (threadIdx.x & (warps - 1))];
     for (int step = warps / 2; step > 0; step /= 2) {
       x = op(x, __shfl_xor_sync(0xFFFFFFFFu, x, step));
     }
@@ -353,9 +358,11 @@ DEVICE float maxOf(float x, int lanes) {
 // --- rows ----------------------------------------------------------------------------------------
 
 /** Loads that a thread has in flight in a loop over one operand. */
+#ifndef AHEAD
 #define AHEAD 4
+#endif
 
-/** A row is for `lanes` neighbouring threads, a power of two; a block has several, or is one. */
+/** A row is for `lanes` neighbouring threads, a power of two; a block has one or several. */
 struct Lanes {
   int lane;
   int row;

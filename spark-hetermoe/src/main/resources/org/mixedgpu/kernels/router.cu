@@ -4,52 +4,60 @@
 //                    expert; weights = their probs, divided by their sum with renormalise
 //   routerBackward   dp[e] = aux[e] + Σ_j [experts[j] = e] · dp_j, dp_j = dWeights[j], or
 //                    (dWeights[j] − Σ_l dWeights[l] · weights[l]) / Σ_l p[experts[l]];
-//                    dLogits = p · (dp − Σ dp · p + zScale · logsumexp(logits))
+//                    dLogits = p · (dp − Σ dp · p + zScale · logsumexp(logits)); the experts of a row
+//                    are distinct
 //
 // Shapes: logits, probs, dLogits [rows, count] F32; weights, dWeights [rows, k] F32; experts [rows, k]
 // I32; aux [count] F32.
 // Launch: a warp per row, 256 threads.
 // Numerics: F32 and precise functions in the choice, because probabilities that are equal in F32 are
 // ties. F64 in the gradient, whose differences cancel. A NaN is never chosen before a number.
-// Source: own. Up to 128 experts stay in registers; more are read again from probs.
+// Source: own. Up to 256 experts stay in registers; more are read again from probs.
 
 #define THREADS 256
-#define CACHED 4
-#define NOBODY 0ull
 
-/** Orders choices: the greater number is the larger probability, then the lower expert. */
-DEVICE u64 candidate(float p, int e) {
-  // Not negative, so that the order of bits is that of numbers; NaN comes after all of them.
-  u32 bits = p >= 0.0f ? __float_as_uint(p) + 1 : 0;
-  return (u64) bits << 32 | (0xFFFFFFFFu - e);
-}
+/** A choice: a larger key is a larger probability, then the lower expert wins. */
+struct Choice {
+  u32 key;
+  u32 expert;
 
-DEVICE u64 larger(u64 best, u64 other, u64 limit) {
-  return other < limit && other > best ? other : best;
-}
-
-struct Largest {
-  DEVICE u64 operator()(u64 a, u64 b) const {
-    return a > b ? a : b;
+  DEVICE bool before(const Choice& other) const {
+    return key > other.key || (key == other.key && expert < other.expert);
   }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS) routerTopK(
-    float* probs,
-    float* weights,
-    int* experts,
-    const float* logits,
-    i64 rows,
-    int count,
-    int k,
-    int renormalise) {
-  i64 r = (i64) blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
-  if (r >= rows) {
-    return;
+/** Not negative, so that the order of bits is that of numbers; NaN comes after all of them. */
+DEVICE u32 keyOf(float p) {
+  return p >= 0.0f ? __float_as_uint(p) + 2 : 1;
+}
+
+DEVICE float probability(u32 key) {
+  return key == 1 ? NAN_F32 : __uint_as_float(key - 2);
+}
+
+/** The first choice of all lanes of the warp. */
+DEVICE Choice first(Choice own) {
+#if ARCH >= 80
+  u32 key = __reduce_max_sync(0xFFFFFFFFu, own.key);
+  u32 expert = __reduce_min_sync(0xFFFFFFFFu, own.key == key ? own.expert : 0xFFFFFFFFu);
+  Choice best = {key, expert};
+  return best;
+#else
+  for (int step = 16; step > 0; step /= 2) {
+    Choice other = {
+        __shfl_xor_sync(0xFFFFFFFFu, own.key, step),
+        __shfl_xor_sync(0xFFFFFFFFu, own.expert, step)};
+    own = other.before(own) ? other : own;
   }
+  return own;
+#endif
+}
+
+/** Of a row whose first 32 · CACHED experts stay in registers. */
+template <int CACHED>
+DEVICE void choose(
+    float* p, float* weights, int* experts, const float* x, int count, int k, int renormalise) {
   int lane = threadIdx.x % 32;
-  const float* x = logits + r * count;
-  float* p = probs + r * count;
   float cached[CACHED];
   float maximum = -INFINITY_F32;
 #pragma unroll
@@ -71,44 +79,76 @@ extern "C" __global__ void __launch_bounds__(THREADS) routerTopK(
     sum += expf(x[e] - maximum);
   }
   sum = sumOf(sum, 32);
+  Choice own[CACHED];
 #pragma unroll
   for (int u = 0; u < CACHED; u++) {
-    cached[u] /= sum;
-    if (lane + 32 * u < count) {
-      p[lane + 32 * u] = cached[u];
+    int e = lane + 32 * u;
+    own[u].key = 0;
+    own[u].expert = e;
+    if (e < count) {
+      float probability = cached[u] / sum;
+      p[e] = probability;
+      own[u].key = keyOf(probability);
     }
   }
   for (int e = lane + 32 * CACHED; e < count; e += 32) {
     p[e] = expf(x[e] - maximum) / sum;
   }
-  u64 last = ~0ull;
+  Choice last = {0xFFFFFFFFu, 0};
   float total = 0.0f;
   for (int j = 0; j < k; j++) {
-    u64 best = NOBODY;
+    Choice best = {0, 0xFFFFFFFFu};
 #pragma unroll
     for (int u = 0; u < CACHED; u++) {
-      if (lane + 32 * u < count) {
-        best = larger(best, candidate(cached[u], lane + 32 * u), last);
-      }
+      best = own[u].before(best) ? own[u] : best;
     }
     for (int e = lane + 32 * CACHED; e < count; e += 32) {
-      best = larger(best, candidate(p[e], e), last);
+      Choice other = {keyOf(p[e]), (u32) e};
+      best = last.before(other) && other.before(best) ? other : best;
     }
-    best = combine(best, 32, Largest());
-    last = best;
-    u32 bits = (u32) (best >> 32);
-    float weight = bits == 0 ? NAN_F32 : __uint_as_float(bits - 1);
+    last = first(best);
+#pragma unroll
+    for (int u = 0; u < CACHED; u++) {
+      own[u].key = own[u].expert == last.expert ? 0 : own[u].key;
+    }
+    float weight = probability(last.key);
     total += weight;
     if (lane == j % 32) {
-      experts[r * k + j] = (int) (0xFFFFFFFFu - (u32) best);
-      weights[r * k + j] = weight;
+      experts[j] = (int) last.expert;
+      weights[j] = weight;
     }
   }
   if (renormalise) {
     // Each lane divides what it wrote itself.
     for (int j = lane; j < k; j += 32) {
-      weights[r * k + j] /= total;
+      weights[j] /= total;
     }
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) routerTopK(
+    float* probs,
+    float* weights,
+    int* experts,
+    const float* logits,
+    i64 rows,
+    int count,
+    int k,
+    int renormalise) {
+  i64 r = (i64) blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
+  if (r >= rows) {
+    return;
+  }
+  float* p = probs + r * count;
+  const float* x = logits + r * count;
+  if (count <= 32) {
+    choose<1>(p, weights + r * k, experts + r * k, x, count, k, renormalise);
+  } else if (count <= 64) {
+    choose<2>(p, weights + r * k, experts + r * k, x, count, k, renormalise);
+  } else if (count <= 128) {
+    choose<4>(p, weights + r * k, experts + r * k, x, count, k, renormalise);
+  } else {
+    choose<8>(p, weights + r * k, experts + r * k, x, count, k, renormalise);
   }
 }
 
@@ -143,14 +183,15 @@ extern "C" __global__ void __launch_bounds__(THREADS) routerBackward(
     }
   }
   mean = renormalise ? combine(mean, 32, Sum()) : 0.0;
-  total = renormalise ? combine(total, 32, Sum()) : 1.0;
+  double factor = renormalise ? 1.0 / combine(total, 32, Sum()) : 1.0;
   double through = 0.0;
-  for (int e = lane; e < count; e += 32) {
-    double d = aux == 0 ? 0.0 : aux[e];
-    for (int j = 0; j < k; j++) {
-      d += chosen[j] == e ? (dW[j] - mean) / total : 0.0;
+  for (int j = lane; j < k; j += 32) {
+    if (chosen[j] >= 0 && chosen[j] < count) {
+      through += (dW[j] - mean) * factor * p[chosen[j]];
     }
-    through += d * p[e];
+  }
+  for (int e = lane; aux != 0 && e < count; e += 32) {
+    through += (double) aux[e] * p[e];
   }
   through = combine(through, 32, Sum());
   double z = 0.0;
@@ -168,9 +209,15 @@ extern "C" __global__ void __launch_bounds__(THREADS) routerBackward(
   }
   for (int e = lane; e < count; e += 32) {
     double d = aux == 0 ? 0.0 : aux[e];
-    for (int j = 0; j < k; j++) {
-      d += chosen[j] == e ? (dW[j] - mean) / total : 0.0;
-    }
     dLogits[r * count + e] = (float) (p[e] * (d - through + z));
+  }
+  // The chosen ones once more, by whichever lane has the choice; they are distinct.
+  __syncwarp();
+  for (int j = lane; j < k; j += 32) {
+    int e = chosen[j];
+    if (e >= 0 && e < count) {
+      double d = (aux == 0 ? 0.0 : aux[e]) + (dW[j] - mean) * factor;
+      dLogits[r * count + e] = (float) (p[e] * (d - through + z));
+    }
   }
 }

@@ -21,8 +21,7 @@ interface AttentionKernels {
    *
    * @param statistics what attentionStatistics of attention.cu has written
    */
-  void backwardQueries(
-      AttentionCall call, CudaTensor dQ, CudaTensor dOut, CudaTensor statistics);
+  void backwardQueries(AttentionCall call, CudaTensor dQ, CudaTensor dOut, CudaTensor statistics);
 
   /** Queues the gradients of k and v. */
   void backwardKeys(

@@ -1,6 +1,8 @@
 package org.mixedgpu.backend.cuda;
 
-/** The kernels that attention consists of; a variant's file compiles one by its name as a define. */
+/**
+ * The kernels that attention consists of; a variant's file compiles one by its name as a define.
+ */
 enum AttentionPass {
   FORWARD("attentionForward"),
   BACKWARD_QUERIES("attentionBackwardQueries"),

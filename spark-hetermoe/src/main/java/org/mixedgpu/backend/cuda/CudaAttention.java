@@ -8,7 +8,8 @@ import org.mixedgpu.base.MixedGpuException;
 
 /**
  * Causal attention on a GPU. The kernels made for the device's generation run where they fit the
- * type, head size and alignment, and plain ones everywhere else. Each pass has a fixed order of sums.
+ * type, head size and alignment, and plain ones everywhere else. Each pass has a fixed order of
+ * sums.
  */
 final class CudaAttention {
   /** Queries of a block of attentionStatistics, and its threads. */
@@ -61,8 +62,7 @@ final class CudaAttention {
       CudaTensor logSumExp,
       AttentionShape shape) {
     AttentionCall call = call(shape, q, k, v);
-    CudaTensor statistics =
-        device.scratch().bytes("attention.statistics", call.statisticsBytes());
+    CudaTensor statistics = device.scratch().bytes("attention.statistics", call.statisticsBytes());
     device
         .kernels()
         .get("attention", "attentionStatistics", call.type(), "HEAD=" + shape.headDim())
@@ -73,6 +73,7 @@ final class CudaAttention {
             STATISTICS_THREADS,
             0,
             statistics,
+            null,
             dOut,
             out,
             logSumExp,

@@ -51,6 +51,7 @@ final class CudaDevice implements AutoCloseable {
   private volatile boolean closed;
 
   CudaDevice(CudaOptions options) {
+    CudaDriver.require(CudaDriver.LIBRARY);
     Path cacheFolder = KernelCache.folder(options.cacheDirectory());
     driverVersion = CudaDriver.open(cacheFolder);
     find(options.device());

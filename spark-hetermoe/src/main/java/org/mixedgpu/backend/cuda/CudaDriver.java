@@ -22,8 +22,25 @@ final class CudaDriver {
 
   private CudaDriver() {}
 
+  /** {@code MISSING} where the driver's library cannot be opened. */
+  static void require(String library) {
+    try {
+      NativeLibrary.getInstance(library);
+    } catch (UnsatisfiedLinkError e) {
+      // Without the cause: JNA's text has the whole class path in it.
+      throw new MixedGpuException(
+          Fault.MISSING,
+          String.format(
+              "The CUDA backend needs %s, which comes with NVIDIA's driver and was not found on"
+                  + " this machine (LD_LIBRARY_PATH is %s); install the driver, or use the backend"
+                  + " cpu",
+              library, System.getenv("LD_LIBRARY_PATH")));
+    }
+  }
+
   /**
-   * Opens and initialises the driver; {@code MISSING} where there is none, or no device.
+   * Initialises the driver, which {@link #require} has found; {@code MISSING} where it has no
+   * device.
    *
    * @param lockFolder one process of this user at a time unpacks JCuda's native library, which
    *     JCuda does without a lock of its own
@@ -32,18 +49,6 @@ final class CudaDriver {
   static synchronized int open(Path lockFolder) {
     if (version != 0) {
       return version;
-    }
-    try {
-      NativeLibrary.getInstance(LIBRARY);
-    } catch (UnsatisfiedLinkError e) {
-      throw new MixedGpuException(
-          Fault.MISSING,
-          String.format(
-              "The CUDA backend needs %s, which comes with NVIDIA's driver and was not found on"
-                  + " this machine (LD_LIBRARY_PATH is %s); install the driver, or use the backend"
-                  + " cpu",
-              LIBRARY, System.getenv("LD_LIBRARY_PATH")),
-          e);
     }
     loadJCuda(lockFolder);
     check(JCudaDriver.cuInit(0), "cuInit", "initialising the driver of this machine");

@@ -32,11 +32,13 @@ final class CudaLane implements Lane {
   @Override
   public void submit(Runnable work) {
     CudaStream caller = device.current();
+    device.makeCurrent();
     CudaEvent before = caller == stream ? null : caller.mark();
     host.submit(
         before == null
             ? work
             : () -> {
+              device.makeCurrent();
               before.await(stream);
               work.run();
             });
@@ -45,7 +47,11 @@ final class CudaLane implements Lane {
   @Override
   public Event record() {
     Point point = new Point();
-    host.submit(() -> point.queued = stream.record());
+    host.submit(
+        () -> {
+          device.makeCurrent();
+          point.queued = stream.record();
+        });
     point.host = host.record();
     return point;
   }
@@ -56,6 +62,7 @@ final class CudaLane implements Lane {
       host.submit(
           () -> {
             point.host.synchronize();
+            device.makeCurrent();
             point.queued.await(stream);
           });
     } else {

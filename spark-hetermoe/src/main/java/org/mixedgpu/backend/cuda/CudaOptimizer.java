@@ -11,7 +11,7 @@ final class CudaOptimizer {
   private static final int PACKED = 4;
 
   /** UNROLL in the kernel file: accesses per thread to each operand. */
-  private static final int ACCESSES = 2;
+  private static final int ACCESSES = 1;
 
   /** Blocks per multiprocessor that sum squares. */
   private static final int SUM_BLOCKS = 8;

@@ -20,6 +20,9 @@ final class CudaRows {
   private static final int LONG_RUN_THREADS = 512;
   private static final int WARP = 32;
 
+  /** Lanes of a row to combine: with few choices more rows at a time keep more loads in flight. */
+  private static final int COMBINE_LANES = 128;
+
   private final CudaDevice device;
   private final CudaSort sort;
 
@@ -57,7 +60,7 @@ final class CudaRows {
       CudaTensor dX, CudaTensor dGate, CudaTensor dOut, CudaTensor x, CudaTensor gate) {
     long rows = x.shape().rows();
     long width = x.shape().dim(1);
-    int lanes = rowLanes(width, Geometry.access(width, dX, dOut, x), Geometry.THREADS);
+    int lanes = rowLanes(width, Geometry.access(width, dX, dOut, x));
     kernel(FILE, "addGatedBackward", x.type())
         .launch(
             Geometry.parts(rows, Geometry.THREADS / lanes),
@@ -140,7 +143,7 @@ final class CudaRows {
   void gatherRows(CudaTensor out, CudaTensor in, CudaTensor index) {
     long rows = out.shape().rows();
     long width = out.shape().rowElements();
-    int lanes = rowLanes(width, Geometry.access(width, in, out), Geometry.THREADS);
+    int lanes = rowLanes(width, Geometry.access(width, in, out));
     kernel(GATHER, "gatherRows", out.type())
         .launch(
             Geometry.parts(rows, Geometry.THREADS / lanes),
@@ -163,7 +166,7 @@ final class CudaRows {
     long rows = out.shape().rows();
     long width = out.shape().dim(1);
     int access = Geometry.access(width, slots, out);
-    int lanes = Geometry.lanes(Geometry.parts(width, access), Geometry.THREADS);
+    int lanes = Geometry.lanes(Geometry.parts(width, access), COMBINE_LANES);
     kernel(GATHER, "combineRows", out.type())
         .launch(
             Geometry.parts(rows, Geometry.THREADS / lanes),
@@ -258,8 +261,8 @@ final class CudaRows {
   }
 
   /** Lanes that have {@link Geometry#AHEAD} accesses each, where the row is long enough. */
-  private static int rowLanes(long width, int access, int most) {
-    return Geometry.lanes(Geometry.parts(width, (long) access * Geometry.AHEAD), most);
+  private static int rowLanes(long width, int access) {
+    return Geometry.lanes(Geometry.parts(width, (long) access * Geometry.AHEAD), Geometry.THREADS);
   }
 
   private Kernel kernel(String file, String function, DType type) {

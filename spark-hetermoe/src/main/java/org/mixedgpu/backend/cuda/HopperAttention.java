@@ -3,6 +3,8 @@ package org.mixedgpu.backend.cuda;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import org.mixedgpu.backend.AttentionShape;
+import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.device.ComputeCapability;
 import org.mixedgpu.tensor.DType;
 
@@ -11,6 +13,8 @@ import org.mixedgpu.tensor.DType;
  * 64 and 128, compute capability 9.0.
  */
 final class HopperAttention implements AttentionKernels {
+  static final String FILE = "attention.sm90";
+
   private static final ComputeCapability CAPABILITY = new ComputeCapability(9, 0);
 
   /** Rows of a box of what a warpgroup owns. */
@@ -48,7 +52,8 @@ final class HopperAttention implements AttentionKernels {
     }
   }
 
-  private record MapKey(long pointer, DType type, int heads, int rows, int batch, int width, int box) {}
+  private record MapKey(
+      long pointer, DType type, int heads, int rows, int batch, int width, int box) {}
 
   private final CudaDevice device;
   private final Map<MapKey, byte[]> maps =
@@ -77,8 +82,8 @@ final class HopperAttention implements AttentionKernels {
   @Override
   public void forward(AttentionCall call, CudaTensor out, CudaTensor logSumExp) {
     AttentionShape shape = call.shape();
-    Tiles tiles = shape.headDim() == 128 ? new Tiles(2, 128, 2) : new Tiles(3, 128, 2);
-    kernel(AttentionPass.FORWARD, call, tiles)
+    Tiles tiles = tiles(AttentionPass.FORWARD, shape.headDim());
+    kernel(AttentionPass.FORWARD, call)
         .launch(
             blocks(call.queryHeads(), call.queries(), tiles),
             1,
@@ -103,8 +108,8 @@ final class HopperAttention implements AttentionKernels {
   public void backwardQueries(
       AttentionCall call, CudaTensor dQ, CudaTensor dOut, CudaTensor statistics) {
     AttentionShape shape = call.shape();
-    Tiles tiles = shape.headDim() == 128 ? new Tiles(2, 96, 2) : new Tiles(2, 128, 2);
-    kernel(AttentionPass.BACKWARD_QUERIES, call, tiles)
+    Tiles tiles = tiles(AttentionPass.BACKWARD_QUERIES, shape.headDim());
+    kernel(AttentionPass.BACKWARD_QUERIES, call)
         .launch(
             blocks(call.queryHeads(), call.queries(), tiles),
             1,
@@ -131,8 +136,8 @@ final class HopperAttention implements AttentionKernels {
   public void backwardKeys(
       AttentionCall call, CudaTensor dK, CudaTensor dV, CudaTensor dOut, CudaTensor statistics) {
     AttentionShape shape = call.shape();
-    Tiles tiles = new Tiles(2, 64, 2);
-    kernel(AttentionPass.BACKWARD_KEYS, call, tiles)
+    Tiles tiles = tiles(AttentionPass.BACKWARD_KEYS, shape.headDim());
+    kernel(AttentionPass.BACKWARD_KEYS, call)
         .launch(
             blocks(call.kvHeads(), call.keys(), tiles),
             1,
@@ -156,18 +161,34 @@ final class HopperAttention implements AttentionKernels {
             call.padded());
   }
 
-  private Kernel kernel(AttentionPass pass, AttentionCall call, Tiles tiles) {
+  private static Tiles tiles(AttentionPass pass, int headDim) {
+    boolean wide = headDim == 128;
+    switch (pass) {
+      case FORWARD:
+        return wide ? new Tiles(2, 128, 2) : new Tiles(3, 128, 2);
+      case BACKWARD_QUERIES:
+        return new Tiles(2, 64, 4);
+      case BACKWARD_KEYS:
+        return new Tiles(2, 64, wide ? 2 : 4);
+    }
+    throw new MixedGpuException(Fault.BUG, "No tiles for " + pass);
+  }
+
+  static String[] defines(AttentionPass pass, int headDim) {
+    Tiles tiles = tiles(pass, headDim);
+    return new String[] {
+      pass.name(),
+      "HEAD=" + headDim,
+      "CONSUMERS=" + tiles.consumers(),
+      "OTHER=" + tiles.other(),
+      "STAGES=" + tiles.stages()
+    };
+  }
+
+  private Kernel kernel(AttentionPass pass, AttentionCall call) {
     return device
         .kernels()
-        .get(
-            "attention.sm90",
-            pass.function(),
-            call.type(),
-            pass.name(),
-            "HEAD=" + call.shape().headDim(),
-            "CONSUMERS=" + tiles.consumers(),
-            "OTHER=" + tiles.other(),
-            "STAGES=" + tiles.stages());
+        .get(FILE, pass.function(), call.type(), defines(pass, call.shape().headDim()));
   }
 
   /** One block per multiprocessor takes piece after piece of the work. */

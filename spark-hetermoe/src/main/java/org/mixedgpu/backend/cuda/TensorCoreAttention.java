@@ -5,10 +5,12 @@ import org.mixedgpu.device.ComputeCapability;
 import org.mixedgpu.tensor.DType;
 
 /**
- * Attention for bf16 and fp16 by mma.sync, kernel file attention.sm80: head sizes that are multiples
- * of 16 up to 128, of 32 up to 256.
+ * Attention for bf16 and fp16 by mma.sync, kernel file attention.sm80: head sizes that are
+ * multiples of 16 up to 128, of 32 up to 256.
  */
 final class TensorCoreAttention implements AttentionKernels {
+  static final String FILE = "attention.sm80";
+
   private static final ComputeCapability LOWEST = new ComputeCapability(8, 0);
 
   private final CudaDevice device;
@@ -115,15 +117,17 @@ final class TensorCoreAttention implements AttentionKernels {
   private Kernel kernel(AttentionPass pass, AttentionCall call, AttentionTiles tiles) {
     return device
         .kernels()
-        .get(
-            "attention.sm80",
-            pass.function(),
-            call.type(),
-            pass.name(),
-            "HEAD=" + call.shape().headDim(),
-            "WARPS=" + tiles.warps(),
-            "FRAGMENTS=" + tiles.fragments(),
-            "OTHER=" + tiles.other(),
-            "SPLIT=" + tiles.split());
+        .get(FILE, pass.function(), call.type(), defines(pass, call.shape().headDim(), tiles));
+  }
+
+  static String[] defines(AttentionPass pass, int headDim, AttentionTiles tiles) {
+    return new String[] {
+      pass.name(),
+      "HEAD=" + headDim,
+      "WARPS=" + tiles.warps(),
+      "FRAGMENTS=" + tiles.fragments(),
+      "OTHER=" + tiles.other(),
+      "SPLIT=" + tiles.split()
+    };
   }
 }
