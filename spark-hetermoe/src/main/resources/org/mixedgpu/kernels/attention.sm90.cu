@@ -13,7 +13,7 @@
 // head and 64 rows (q, out) or OTHER rows (k, v): rows after a sequence's last read as 0 and are not
 // written.
 //
-// Numerics: as in attention.sm80.cu. No atomics; every sum has a fixed order, whichever block does it.
+// Numerics: as in attention.sm75.cu. No atomics; every sum has a fixed order, whichever block does it.
 // Source: own, after "FlashAttention-3" (arXiv 2407.08608).
 // Assumes scale > 0 and 16-byte alignment of all operands.
 
@@ -354,7 +354,7 @@ DEVICE void multiplyTransposedFirst(float (&d)[8][4], u64 a, u64 b) {
       "%16, %17, %18, %19, %20, %21, %22, %23, "
       "%24, %25, %26, %27, %28, %29, %30, %31"
       "}, %32, %33, p, 1, 1, 1, 1;\n}"
-      : NEW_QUADS8(d, 0)
+      : QUADS8(d, 0)
       : "l"(a), "l"(b));
 }
 
@@ -447,18 +447,20 @@ struct Work {
 struct Layout {
   u32 own;
   u32 other;
+  u32 behind;
   u32 barriers;
 
   DEVICE Layout(u32 start) {
     own = (start + 1023) & ~1023u;
     other = own + 2 * CONSUMERS * OWN_BYTES;
-    barriers = other + STAGES * (2 * OTHER_BYTES + OTHER * 8);
+    behind = other + STAGES * 2 * OTHER_BYTES;
+    barriers = behind + STAGES * (OTHER * 8);
   }
 
   DEVICE u32 otherA(int i) const { return other + i % STAGES * OTHER_BYTES; }
   DEVICE u32 otherB(int i) const { return otherA(i) + STAGES * OTHER_BYTES; }
   DEVICE u32 statistics(int i) const {
-    return other + 2 * STAGES * OTHER_BYTES + i % STAGES * (OTHER * 8);
+    return behind + i % STAGES * (OTHER * 8);
   }
   DEVICE u32 fullOwn() const { return barriers; }
   DEVICE u32 emptyOwn() const { return barriers + 8; }
@@ -507,9 +509,10 @@ DEVICE void loadOther(
   }
 }
 
-DEVICE void zero(float (&sums)[HEAD / 8][4]) {
+template <int N>
+DEVICE void zero(float (&sums)[N][4]) {
 #pragma unroll
-  for (int i = 0; i < HEAD / 8; i++) {
+  for (int i = 0; i < N; i++) {
     sums[i][0] = sums[i][1] = sums[i][2] = sums[i][3] = 0;
   }
 }
@@ -1181,15 +1184,17 @@ struct PartLayout {
   u32 barriers;
   u32 work;
 
-  DEVICE PartLayout(const Layout& at) {
-    gradients = (at.barriers + 16 + STAGES * 32 + 1023) & ~1023u;
+  DEVICE PartLayout(Layout& at) {
+    gradients = at.other + 2 * STAGES * OTHER_BYTES;
     part = gradients + 2 * GRADIENT_BYTES;
-    barriers = part + PART_BYTES;
-    work = barriers + 16;
+    at.behind = part + PARTS * PART_BYTES;
+    at.barriers = at.behind + STAGES * (OTHER * 8);
+    barriers = at.barriers + 16 + STAGES * 32;
+    work = barriers + PARTS * 16;
   }
 
-  DEVICE u32 fullPart() const { return barriers; }
-  DEVICE u32 emptyPart() const { return barriers + 8; }
+  DEVICE u32 fullPart(int i) const { return barriers + i % PARTS * 16; }
+  DEVICE u32 emptyPart(int i) const { return fullPart(i) + 8; }
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionBackward(
@@ -1217,8 +1222,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionBackward(
   int group = heads / kvHeads;
   u32 ownValues = at.own + CONSUMERS * OWN_BYTES;
   if (threadIdx.x == 0) {
-    initBarrier(parts.fullPart(), CONSUMERS * 4);
-    initBarrier(parts.emptyPart(), 1);
+    for (int i = 0; i < PARTS; i++) {
+      initBarrier(parts.fullPart(i), CONSUMERS * 4);
+      initBarrier(parts.emptyPart(i), 1);
+    }
   }
   at.initialise(1);
   if (threadIdx.x < 128) {
@@ -1271,16 +1278,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionBackward(
             int before = work.row / OWN - sizes.firstKey(step * OTHER) / OWN;
             int* counter = progress + 1 + block + step;
             float* to = sumsQ + (block + step) * (OTHER * HEAD);
-            await(parts.fullPart(), count % 2);
+            await(parts.fullPart(count), count / PARTS % 2);
             awaitProgress(counter, before);
             if (before == 0) {
-              storeBytes(to, parts.part, PART_BYTES);
+              storeBytes(to, parts.part + count % PARTS * PART_BYTES, PART_BYTES);
             } else {
-              addBytes(to, parts.part, PART_BYTES);
+              addBytes(to, parts.part + count % PARTS * PART_BYTES, PART_BYTES);
             }
             commitStores();
             awaitStores();
-            arrive(parts.emptyPart());
+            arrive(parts.emptyPart(count));
             finishStores();
             publishProgress(counter, before + 1);
           }
@@ -1297,6 +1304,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionBackward(
     u32 ownK = at.own + consumer * OWN_BYTES;
     u32 ownV = ownValues + consumer * OWN_BYTES;
     u32 part = parts.part + consumer * (PART_BYTES / CONSUMERS) + thread * 16;
+    auto storePart = [&](const float (&sums)[HEAD / CONSUMERS / 8][4], int i) {
+      await(parts.emptyPart(i), i / PARTS % 2 ^ 1);
+#pragma unroll
+      for (int j = 0; j < HEAD / CONSUMERS / 8; j++) {
+        storeShared4(part + i % PARTS * PART_BYTES + j * 2048, sums[j]);
+      }
+      fenceAsync();
+      __syncwarp();
+      if (leader) {
+        arrive(parts.fullPart(i));
+      }
+    };
     u32 gradientRow = parts.gradients + (consumer * 64 + thread / 32 * 16 + lane / 4) * 128 + lane % 4 * 4;
     float factor = scale * LOG2E;
     Work work;
@@ -1332,10 +1351,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionBackward(
         commitProducts();
         awaitProducts<1>();
         pin(weights);
+#if ORDER == 1 || ORDER == 3
         pin(sumsK);
         if (i > 0 && leader) {
           arrive(at.emptyA(count - 1));
         }
+#endif
         u32 statistic = at.statistics(count) + lane % 4 * 16;
 #pragma unroll
         for (int j = 0; j < OTHER / 8; j++) {
@@ -1363,6 +1384,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionBackward(
           weights[j][3] *= gradients[j][3] - s.w;
         }
         packWeights(packedGradients, weights);
+#if ORDER == 2 || ORDER == 4
+        fenceProducts();
+        startSums(sumsK, packedGradients, at.otherA(count));
+        commitProducts();
+#endif
         u32 to = gradientRow + count % 2 * GRADIENT_BYTES;
 #pragma unroll
         for (int j = 0; j < OTHER / 8; j++) {
@@ -1376,29 +1402,43 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attentionBackward(
         fenceProducts();
         startPart(sums, parts.gradients + count % 2 * GRADIENT_BYTES, at.own + consumer * OWN_CHUNK);
         commitProducts();
+#if ORDER == 2
+        awaitProducts<0>();
+        pin(sums);
+        pin(sumsK);
+        pin(sumsV);
+        if (leader) {
+          arrive(at.emptyA(count));
+        }
+        storePart(sums, count);
+#elif ORDER == 4
+        awaitProducts<1>();
+        pin(sumsK);
+        pin(sumsV);
+        if (leader) {
+          arrive(at.emptyA(count));
+        }
+        awaitProducts<0>();
+        pin(sums);
+        storePart(sums, count);
+#else
         startSums(sumsK, packedGradients, at.otherA(count));
         commitProducts();
         awaitProducts<1>();
         pin(sums);
         pin(sumsV);
-        await(parts.emptyPart(), count % 2 ^ 1);
-#pragma unroll
-        for (int j = 0; j < HEAD / CONSUMERS / 8; j++) {
-          storeShared4(part + j * 2048, sums[j]);
-        }
-        fenceAsync();
-        __syncwarp();
-        if (leader) {
-          arrive(parts.fullPart());
-        }
+        storePart(sums, count);
+#endif
         step = step > first ? step - 1 : last;
       }
       awaitProducts<0>();
       pin(sumsK);
       pin(sumsV);
+#if ORDER == 1
       if (all > 0 && leader) {
         arrive(at.emptyA(count - 1));
       }
+#endif
       // The other warpgroup may still read these keys.
       turn(3, CONSUMERS * 128);
       storeOwn(dKMap, ownK, sumsK, scale, scale, work, tile, keys, 1 + consumer);

@@ -5,13 +5,13 @@ import org.mixedgpu.device.ComputeCapability;
 import org.mixedgpu.tensor.DType;
 
 /**
- * Attention for bf16 and fp16 by mma.sync, kernel file attention.sm80: head sizes that are
+ * Attention for fp16 and bf16 by mma.sync, kernel file attention.sm75: head sizes that are
  * multiples of 16 up to 128, of 32 up to 256.
  */
 final class TensorCoreAttention implements AttentionKernels {
-  static final String FILE = "attention.sm80";
+  static final String FILE = "attention.sm75";
 
-  private static final ComputeCapability LOWEST = new ComputeCapability(8, 0);
+  private static final ComputeCapability LOWEST = new ComputeCapability(7, 5);
 
   private final CudaDevice device;
 

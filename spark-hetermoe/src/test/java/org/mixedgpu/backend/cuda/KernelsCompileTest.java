@@ -90,10 +90,11 @@ class KernelsCompileTest {
         }
         groupedKernels(sources, arch, type);
       }
+      if (arch >= 75) {
+        tensorCoreAttention(sources, arch, DType.F16);
+      }
       if (arch >= 80) {
-        for (DType type : HALVES) {
-          tensorCoreAttention(sources, arch, type);
-        }
+        tensorCoreAttention(sources, arch, DType.BF16);
       }
     }
     for (DType type : HALVES) {

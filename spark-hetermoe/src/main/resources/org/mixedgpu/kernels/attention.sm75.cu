@@ -1,5 +1,5 @@
-// Causal grouped-query attention for bf16 and fp16 on the tensor cores of compute capability 8.0 and
-// later (mma.sync, ldmatrix, cp.async). Formulas, operands and their shapes are those of attention.cu,
+// Causal grouped-query attention for fp16 and, from compute capability 8.0 on, bf16 on the tensor
+// cores of 7.5 and later (mma.sync, ldmatrix; from 8.0 on cp.async). Formulas, operands and their shapes are those of attention.cu,
 // whose attentionStatistics also serves the backward kernels here.
 //
 // Defines: HEAD, a multiple of 16 up to 256; WARPS, FRAGMENTS and OTHER as below; one of FORWARD,
@@ -23,12 +23,14 @@
 #error "HEAD, WARPS, FRAGMENTS and OTHER must be defined"
 #endif
 
-#if defined(T_BF16)
+#if defined(T_BF16) && ARCH >= 80
 #define MMA "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-#elif defined(T_F16)
+#elif defined(T_F16) && ARCH >= 80
 #define MMA "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+#elif defined(T_F16)
+#define MMA "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
 #else
-#error "the tensor cores take bf16 and fp16"
+#error "the tensor cores take fp16 and, from compute capability 8.0 on, bf16"
 #endif
 
 constexpr int THREADS = WARPS * 32;
@@ -49,17 +51,27 @@ DEVICE u32 sharedAddress(const void* p) {
 
 /** 16 bytes from global to shared memory, or zeros. */
 DEVICE void copyAsync(u32 to, const void* from, bool exists) {
+#if ARCH >= 80
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(exists ? 16 : 0)
                : "memory");
+#else
+  uint4 x = exists ? *reinterpret_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w)
+               : "memory");
+#endif
 }
 
 DEVICE void commitCopies() {
+#if ARCH >= 80
   asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
 }
 
-template <int PENDING>
+/** Until all copies of this thread have arrived. */
 DEVICE void awaitCopies() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+#if ARCH >= 80
+  asm volatile("cp.async.wait_group 0;" ::: "memory");
+#endif
 }
 
 /** Four 8×8 matrices; each lane gives the address of one of their rows. */
@@ -77,10 +89,20 @@ DEVICE void loadTransposed(u32* x, u32 at) {
                : "memory");
 }
 
+/** c[16, 8] += a[16, 16] · b[16, 8]. */
 DEVICE void multiplyAdd(float* c, const u32* a, u32 b0, u32 b1) {
+#if ARCH >= 80
   asm volatile(MMA "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#else
+  asm volatile(MMA "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a[0]), "r"(a[1]), "r"(b0));
+  asm volatile(MMA "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a[2]), "r"(a[3]), "r"(b1));
+#endif
 }
 
 DEVICE float power2(float x) {
@@ -310,7 +332,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionForward(
   u32 laneV = leftTile(otherV);
   for (; step >= firstStep; step--) {
     int base = step * OTHER;
-    awaitCopies<0>();
+    awaitCopies();
     __syncthreads();
     copyRows<OTHER>(otherV, valueRows + base * kvStride, kvStride, keys - base);
     commitCopies();
@@ -333,7 +355,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionForward(
         }
       }
     }
-    awaitCopies<0>();
+    awaitCopies();
     __syncthreads();
     if (step > firstStep) {
       copyRows<OTHER>(otherK, keyRows + (base - OTHER) * kvStride, kvStride, keys - base + OTHER);
@@ -460,7 +482,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionBackwardQueries(
     int base = step * OTHER;
     u32 otherK = others + stage * STAGE;
     u32 otherV = otherK + STAGE / 2;
-    awaitCopies<0>();
+    awaitCopies();
     __syncthreads();
     if (step > firstStep) {
       int next = base - OTHER;
@@ -590,7 +612,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionBackwardKeys(
     u32 otherQ = sharedAddress(stage);
     u32 otherGradient = otherQ + OTHER * ROW_BYTES;
     const float2* statistic = reinterpret_cast<const float2*>(stage + 2 * OTHER * ROW_BYTES);
-    awaitCopies<0>();
+    awaitCopies();
     __syncthreads();
     if (step + 1 < all) {
       copyStep(step + 1);
@@ -638,7 +660,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionBackwardKeys(
     }
     addWeighted<COLUMNS>(sumsK, weights, leftTile(otherQ) + firstColumn * 2);
   }
-  awaitCopies<0>();
+  awaitCopies();
   __syncthreads();
   float factors[2][FRAGMENTS][2];
 #pragma unroll
