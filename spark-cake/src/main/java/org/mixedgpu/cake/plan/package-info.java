@@ -1,5 +1,6 @@
 /**
- * Layer 4: which task computes which prompts in which order, and what is worth writing. Pure
- * functions of integers: no tensors, no I/O, no clock, no Spark.
+ * Layer 4: which task computes which prompts in which order, what is worth writing, and which
+ * chunks of a prompt are worth reading. Pure functions of facts: no tensors, no I/O, no clock, no
+ * Spark.
  */
 package org.mixedgpu.cake.plan;

@@ -9,6 +9,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.Condition;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -58,7 +59,11 @@ class OvertakenReadsTest {
   }
 
   private PrefillRunner runner(PrefillMode mode, int readsInFlight) {
-    PrefillOptions options = new PrefillOptions(mode, 100, readsInFlight, IoRate.unlimited());
+    return runner(mode, readsInFlight, IoRate.unlimited());
+  }
+
+  private PrefillRunner runner(PrefillMode mode, int readsInFlight, IoRate rate) {
+    PrefillOptions options = new PrefillOptions(mode, 100, readsInFlight, rate);
     return new PrefillRunner(tiny.model, store, store.snapshot(), options);
   }
 
@@ -192,6 +197,38 @@ class OvertakenReadsTest {
       assertThat(again.computed()).isEqualTo(PROMPT.length);
       computed.assertSame(Bits.of(runner, again));
       gates.openAll();
+    }
+  }
+
+  /** Time stands still unless a test moves it; reads wait until they are told to stop. */
+  private static final class StoppedClock implements Clock {
+    private final Thread test = Thread.currentThread();
+    volatile long now;
+
+    @Override
+    public long nanoTime() {
+      return now;
+    }
+
+    @Override
+    public long await(Condition condition, long nanos) throws InterruptedException {
+      assertThat(Thread.currentThread()).as("the link is taken").isNotSameAs(test);
+      condition.await();
+      return nanos;
+    }
+  }
+
+  @Test
+  void theLinkIsFreeForTheNextPromptWhenReadsWereOvertaken() throws Exception {
+    Gates gates = new Gates(CHUNKS, NEVER, NEVER, NEVER, NEVER);
+    gates.openAll();
+    StoppedClock clock = new StoppedClock();
+    IoRate rate = new IoRate(1e9, clock);
+    try (PrefillRunner runner = runner(PrefillMode.CAKE, CHUNKS, rate)) {
+      assertThat(runner.run(PROMPT, gates).overtaken()).isEqualTo(CHUNKS);
+      IoRate.Turn next = rate.begin(1000);
+      clock.now += 1000;
+      rate.finish(next);
     }
   }
 
