@@ -480,7 +480,7 @@ abstract class OpContract extends MemoryContract {
   }
 
   /** Distinct multiples of 1/64 in each row: no near ties that rounding could decide. */
-  private float[] separated(int rows, int experts) {
+  float[] separated(int rows, int experts) {
     float[] logits = new float[rows * experts];
     for (int r = 0; r < rows; r++) {
       int[] order = compare.permutation(experts);

@@ -57,7 +57,13 @@ record GroupedTiles(
    * @param rows of all groups
    */
   static GroupedTiles choose(
-      int arch, int sharedBytes, DType type, boolean aligned, Product product, long rows, int experts) {
+      int arch,
+      int sharedBytes,
+      DType type,
+      boolean aligned,
+      Product product,
+      long rows,
+      int experts) {
     boolean tensorCores = type == DType.F16 && arch >= 75 || type == DType.BF16 && arch >= 80;
     // Without rows there is no tensor to describe to the copy engine, and nothing to compute.
     if (!tensorCores || !aligned || rows == 0) {
