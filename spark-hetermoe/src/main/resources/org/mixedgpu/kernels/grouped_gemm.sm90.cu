@@ -332,7 +332,7 @@ DEVICE void consume(Sums& sums, Ring& ring, int steps, int lastRows, int group, 
   u32 before = 0;
   for (int step = 0; step < steps; step++) {
     await(ring.fullBarrier(), ring.phase);
-    if (PINGPONG && step == steps - 1 && threadIdx.x % 128 == 0) {
+    if (PINGPONG && step == steps - 1 && threadIdx.x % 32 == 0) {
       arrive(ring.turns + (1 - group) * 8);
     }
     if (A_TURNED && step == steps - 1 && lastRows < BK) {
@@ -460,7 +460,7 @@ DEVICE void run(
           "mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(ring.empty + i * 8), "n"(RELEASES));
     }
     for (int i = 0; i < 2; i++) {
-      asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(ring.turns + i * 8));
+      asm volatile("mbarrier.init.shared::cta.b64 [%0], 4;" ::"r"(ring.turns + i * 8));
     }
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   }

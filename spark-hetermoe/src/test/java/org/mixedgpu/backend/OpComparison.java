@@ -152,7 +152,7 @@ final class OpComparison {
   }
 
   /**
-   * For attention.
+   * For attention, and for products that are added to a rounded output.
    *
    * @param factors that the op may round to the compute type inside, for {@link Tolerance}
    */

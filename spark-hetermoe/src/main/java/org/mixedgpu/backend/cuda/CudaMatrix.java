@@ -10,7 +10,9 @@ import org.mixedgpu.tensor.DType;
 /**
  * Dense products by cuBLASLt: sums in F32 (without TF32), parts of a sum added in a fixed order. A
  * product of F32 operands into a 16-bit output, which cuBLASLt does not have, is made in F32 and
- * rounded once.
+ * rounded once. Where beta is not 0 and the output has 16 bits, cuBLASLt's kernels for Hopper round
+ * the product before they add the output to it, as they do under PyTorch; those that do not are
+ * many times slower.
  */
 final class CudaMatrix {
   /** What NVIDIA advises for Hopper; fewer algorithms fit into less. */
