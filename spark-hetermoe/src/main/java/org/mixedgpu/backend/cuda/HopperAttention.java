@@ -1,5 +1,6 @@
 package org.mixedgpu.backend.cuda;
 
+import java.util.function.Predicate;
 import org.mixedgpu.backend.AttentionShape;
 import org.mixedgpu.device.ComputeCapability;
 import org.mixedgpu.tensor.DType;
@@ -18,10 +19,19 @@ final class HopperAttention implements AttentionKernels {
   private static final int FINISH_THREADS = 256;
 
   private final CudaDevice device;
+  private final Predicate<AttentionCall> onePass;
   private final HopperMaps maps = new HopperMaps();
 
   HopperAttention(CudaDevice device) {
+    this(device, call -> HopperTiles.onePass(call, device.multiprocessors()));
+  }
+
+  /**
+   * @param onePass whether a call's backward pass, of head size 128, is one kernel
+   */
+  HopperAttention(CudaDevice device, Predicate<AttentionCall> onePass) {
     this.device = device;
+    this.onePass = onePass;
   }
 
   @Override
@@ -62,7 +72,7 @@ final class HopperAttention implements AttentionKernels {
 
   @Override
   public void backward(AttentionCall call, AttentionGradients gradients) {
-    if (HopperTiles.onePass(call.shape(), call.queries(), call.keys(), device.multiprocessors())) {
+    if (call.shape().headDim() == 128 && onePass.test(call)) {
       onePass(call, gradients);
     } else {
       queries(call, gradients);
