@@ -40,7 +40,7 @@ final class CudaLoss {
       cluster = Geometry.lanes(Geometry.parts(accesses, room), MOST_CLUSTER);
     } else if (accesses > room) {
       // The rest of a row is read again: from the second-level cache, if few rows are under way.
-      room = (device.sharedBytesPerBlock() - Geometry.STATIC_BYTES) / bytes;
+      room = ((long) device.sharedBytesPerBlock() - Geometry.STATIC_BYTES) / bytes;
     }
     long part = Geometry.parts(accesses, cluster);
     int kept = dLogits == null ? 0 : (int) Math.min(part, room);
