@@ -6,7 +6,7 @@
 //   dQ_i = scale Σ_j dS_ij k_j, dK_j = scale Σ_i dS_ij q_i
 //
 // q, out, dQ, dOut: T [batch·queries, heads·HEAD]; k, v, dK, dV: T [batch·keys, kvHeads·HEAD];
-// lse: F32 [batch·queries, heads]; statistics: float2 [batch·heads, padded], see attentionStatistics.
+// lse: F32 [batch·queries, heads]; statistics: float2 [batch·heads, padded], see below.
 //
 // Launch: blocks of 128 threads. x = sequence and head (KV head for attentionBackwardKeys),
 // y = tiles of attentionTile() own rows; shared memory of attentionShared() bytes.
@@ -14,8 +14,8 @@
 // other side 32 rows at a time lie in shared memory, a lane for each: a lane has the scores of its
 // row with all own rows of its warp; then a lane has some columns of the results.
 //
-// Numerics: everything in F32, the softmax online and in powers of two. Each output is summed by one
-// thread in the order of rows, grouped query heads one after the other, so that bits do not vary.
+// Numerics: everything in F32, the softmax online and in powers of two. Each output is summed by
+// one thread in the order of rows, grouped query heads one after the other, so that bits do not vary.
 // Source: own, after "FlashAttention-2" (arXiv 2307.08691). Assumes 1 <= HEAD <= 256.
 
 #ifndef HEAD
@@ -115,7 +115,8 @@ DEVICE void accumulate(float sums[OWN][COLUMNS], const float* weights, const flo
       float4 w = *reinterpret_cast<const float4*>(weights + r * OTHER + i);
 #pragma unroll
       for (int c = 0; c < COLUMNS; c++) {
-        sums[r][c] = fmaf(w.w, x[3][c], fmaf(w.z, x[2][c], fmaf(w.y, x[1][c], fmaf(w.x, x[0][c], sums[r][c]))));
+        float two = fmaf(w.y, x[1][c], fmaf(w.x, x[0][c], sums[r][c]));
+        sums[r][c] = fmaf(w.w, x[3][c], fmaf(w.z, x[2][c], two));
       }
     }
   }
@@ -224,8 +225,8 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32) attentionForward(
  * statistics[sequence, head, query] = (lse · log2 e, dOut·out): what all backward kernels need of a
  * query, neighbouring queries beside each other. Queries after the last, up to `padded`, get
  * (infinity, 0), which makes their probabilities 0. Where progress is given, its counters (one, and
- * one for each group) become 0. Blocks of 256 threads, a warp for each query; x = sequence and head,
- * y = groups of 64 queries.
+ * one for each group) become 0. Blocks of 256 threads, some lanes for each query; x = sequence and
+ * head, y = groups of 64 queries up to padded, a multiple of 64.
  */
 extern "C" __global__ void __launch_bounds__(256) attentionStatistics(
     float2* statistics,
@@ -243,37 +244,37 @@ extern "C" __global__ void __launch_bounds__(256) attentionStatistics(
     }
   }
   constexpr int N = HEAD % Pack<T>::N == 0 ? Pack<T>::N : 1;
-  int lane = threadIdx.x % 32;
+  constexpr int PIECES = HEAD / N;
+  constexpr int LANES =
+      PIECES > 16 ? 32 : PIECES > 8 ? 16 : PIECES > 4 ? 8 : PIECES > 2 ? 4 : PIECES;
+  int lane = threadIdx.x % LANES;
   int head = blockIdx.x % heads;
   i64 sequence = blockIdx.x / heads;
   bool wide = N > 1 && aligned16(dOut) && aligned16(out);
-  for (int i = threadIdx.x / 32; i < 64; i += 8) {
+#pragma unroll 4
+  for (int i = threadIdx.x / LANES; i < 64; i += 256 / LANES) {
     int query = blockIdx.y * 64 + i;
-    if (query >= padded) {
-      return;
-    }
-    float2 result = make_float2(INFINITE, 0);
-    if (query < queries) {
-      i64 row = (sequence * queries + query) * heads + head;
-      float sum = 0;
-      if (wide) {
-        for (int c = lane * N; c < HEAD; c += 32 * N) {
-          Pack<T> a = unpack<T>(load16(dOut + row * HEAD + c));
-          Pack<T> b = unpack<T>(load16(out + row * HEAD + c));
+    // Rows after the last are read as the last, so that several reads are on their way at once.
+    i64 row = (sequence * queries + min(query, queries - 1)) * heads + head;
+    float sum = 0;
+    if (wide) {
+      for (int c = lane * N; c < HEAD; c += LANES * N) {
+        Pack<T> a = unpack<T>(load16(dOut + row * HEAD + c));
+        Pack<T> b = unpack<T>(load16(out + row * HEAD + c));
 #pragma unroll
-          for (int n = 0; n < N; n++) {
-            sum = fmaf(a.at[n], b.at[n], sum);
-          }
-        }
-      } else {
-        for (int c = lane; c < HEAD; c += 32) {
-          sum = fmaf(widen(dOut[row * HEAD + c]), widen(out[row * HEAD + c]), sum);
+        for (int n = 0; n < N; n++) {
+          sum = fmaf(a.at[n], b.at[n], sum);
         }
       }
-      result = make_float2(logSumExp[row] * LOG2E, sumOf(sum, 32));
+    } else {
+      for (int c = lane; c < HEAD; c += LANES) {
+        sum = fmaf(widen(dOut[row * HEAD + c]), widen(out[row * HEAD + c]), sum);
+      }
     }
+    sum = sumOf(sum, LANES);
     if (lane == 0) {
-      statistics[(i64) blockIdx.x * padded + query] = result;
+      statistics[(i64) blockIdx.x * padded + query] =
+          query < queries ? make_float2(logSumExp[row] * LOG2E, sum) : make_float2(INFINITE, 0);
     }
   }
 }

@@ -11,7 +11,14 @@ import org.mixedgpu.tensor.Tensor;
 public final class Floats {
   private Floats() {}
 
+  /** Of any float type. */
   public static float[] read(Backend b, Tensor t) {
+    if (t.type() != DType.F32) {
+      try (Tensor floats = b.allocate(DType.F32, t.shape())) {
+        b.copy(floats, t);
+        return read(b, floats);
+      }
+    }
     ByteBuffer bytes = host((int) t.bytes());
     b.read(bytes, t);
     float[] x = new float[(int) t.shape().elements()];

@@ -12,6 +12,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.mixedgpu.backend.Backends;
 import org.mixedgpu.backend.CpuOptions;
+import org.mixedgpu.backend.RoundingBackend;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
@@ -37,6 +38,19 @@ class PrefillTest {
   @ParameterizedTest
   @EnumSource(ModelFamily.class)
   void aChunkOverACopiedCacheHasTheSameBits(ModelFamily family) {
+    checkCopiedCache(b, family);
+  }
+
+  @ParameterizedTest
+  @EnumSource(names = {"BF16", "F16"})
+  void soHasAChunkInSixteenBits(DType type) {
+    try (TrainingBackend narrow = new RoundingBackend(type)) {
+      checkCopiedCache(narrow, ModelFamily.QWEN3);
+      checkCopiedCache(narrow, ModelFamily.QWEN2_MOE);
+    }
+  }
+
+  private static void checkCopiedCache(TrainingBackend b, ModelFamily family) {
     ModelConfig config = TinyModels.of(family);
     int[] ids = TinyModels.tokens(TOKENS, config.vocab(), 3);
     try (Parameters p = TinyModels.parameters(b, config, 5);
@@ -44,8 +58,8 @@ class PrefillTest {
         KvCache computed = model.cache(TOKENS);
         DecoderModel other = DecoderModel.open(b, config, p, TOKENS);
         KvCache loaded = other.cache(TOKENS);
-        Tensor hidden = b.allocate(DType.F32, Shape.of(1, config.hidden()));
-        Tensor otherHidden = b.allocate(DType.F32, Shape.of(1, config.hidden()))) {
+        Tensor hidden = b.allocate(b.computeType(), Shape.of(1, config.hidden()));
+        Tensor otherHidden = b.allocate(b.computeType(), Shape.of(1, config.hidden()))) {
       for (int first = 0; first < TOKENS; first += CHUNK) {
         model.prefill(ids, first, CHUNK, computed, hidden);
       }
@@ -60,10 +74,10 @@ class PrefillTest {
           other.prefill(ids, first, CHUNK, loaded, otherHidden);
         }
         for (int layer = 0; layer < config.layers(); layer++) {
-          assertSameBits(loaded.keys(layer), computed.keys(layer));
-          assertSameBits(loaded.values(layer), computed.values(layer));
+          assertSameBits(b, loaded.keys(layer), computed.keys(layer));
+          assertSameBits(b, loaded.values(layer), computed.values(layer));
         }
-        assertSameBits(otherHidden, hidden);
+        assertSameBits(b, otherHidden, hidden);
       }
     }
   }
@@ -120,7 +134,7 @@ class PrefillTest {
     }
   }
 
-  private void assertSameBits(Tensor ours, Tensor theirs) {
+  private static void assertSameBits(TrainingBackend b, Tensor ours, Tensor theirs) {
     assertThat(Arrays.equals(Floats.read(b, ours), Floats.read(b, theirs)))
         .as("same bits")
         .isTrue();

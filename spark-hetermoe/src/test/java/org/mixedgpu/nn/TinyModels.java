@@ -64,14 +64,15 @@ public final class TinyModels {
     p.initialize(seed);
     for (Parameters.Entry entry : p.entries()) {
       if (entry.tensor().shape().rank() == 1) {
-        float[] x = Floats.read(b, entry.tensor());
+        float[] x = Floats.read(b, entry.master());
         long stream = Initializer.stream(seed + 1, entry.name());
         for (int i = 0; i < x.length; i++) {
           x[i] += (float) (0.2 * Initializer.truncatedNormal(stream, i));
         }
-        Floats.write(b, entry.tensor(), x);
+        Floats.write(b, entry.master(), x);
       }
     }
+    p.refresh();
     return p;
   }
 

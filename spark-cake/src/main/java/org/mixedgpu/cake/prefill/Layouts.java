@@ -11,16 +11,17 @@ public final class Layouts {
   private Layouts() {}
 
   /**
+   * @param type that the device computes in: KV is stored as it was computed
    * @param weightsDigest SHA-256 of weights and configuration, hexadecimal
    * @param chunkTokens tokens of one chunk
    */
-  public static KvLayout of(ModelConfig config, String weightsDigest, int chunkTokens) {
+  public static KvLayout of(ModelConfig config, DType type, String weightsDigest, int chunkTokens) {
     return new KvLayout(
         weightsDigest,
         config.layers(),
         config.kvHeads(),
         config.headDim(),
-        DType.F32,
+        type,
         text(config.rope()),
         chunkTokens);
   }

@@ -10,11 +10,15 @@ import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
-/** Logits and last hidden state on the host. */
+/** Logits and last hidden state on the host, in F32 whatever the backend computes in. */
 final class NextToken implements AutoCloseable {
   private final DecoderModel model;
   private final Backend backend;
   private final Tensor hiddenRow;
+
+  /** The hidden row in F32: the same tensor where the backend computes in it. */
+  private final Tensor hiddenFloats;
+
   private final Tensor logitsRow;
   private final ByteBuffer host;
   private final float[] hidden;
@@ -25,7 +29,11 @@ final class NextToken implements AutoCloseable {
     backend = model.backend();
     int vocab = model.config().vocab();
     int width = model.config().hidden();
-    hiddenRow = backend.allocate(DType.F32, Shape.of(1, width));
+    hiddenRow = backend.allocate(backend.computeType(), Shape.of(1, width));
+    hiddenFloats =
+        backend.computeType() == DType.F32
+            ? hiddenRow
+            : backend.allocate(DType.F32, Shape.of(1, width));
     logitsRow = backend.allocate(DType.F32, Shape.of(1, vocab));
     host =
         ByteBuffer.allocateDirect(Math.max(vocab, width) * Float.BYTES)
@@ -38,7 +46,10 @@ final class NextToken implements AutoCloseable {
     model.prefill(tokens, from, tokens.length - from, cache, hiddenRow);
     model.logits(logitsRow, hiddenRow);
     read(logitsRow, logits);
-    read(hiddenRow, hidden);
+    if (hiddenFloats != hiddenRow) {
+      backend.copy(hiddenFloats, hiddenRow);
+    }
+    read(hiddenFloats, hidden);
   }
 
   /** Leaves the prompt's logits and state as they are. */
@@ -73,6 +84,7 @@ final class NextToken implements AutoCloseable {
   @Override
   public void close() {
     hiddenRow.close();
+    hiddenFloats.close();
     logitsRow.close();
   }
 }

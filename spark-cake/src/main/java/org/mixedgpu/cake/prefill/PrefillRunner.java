@@ -43,6 +43,7 @@ public final class PrefillRunner implements AutoCloseable {
   private Front last;
 
   /**
+   * @param store of a layout in the type that the model's backend computes in
    * @param snapshot what may be loaded
    */
   public PrefillRunner(
@@ -50,6 +51,13 @@ public final class PrefillRunner implements AutoCloseable {
     this.model = model;
     this.backend = model.backend();
     this.layout = store.layout();
+    Check.input(
+        layout.type() == backend.computeType(),
+        "The store holds KV in %s and %s computes in %s; open the store with the layout of that"
+            + " type",
+        layout.type(),
+        backend.name(),
+        backend.computeType());
     this.snapshot = snapshot;
     this.options = options;
     cache = model.cache(options.maxTokens());

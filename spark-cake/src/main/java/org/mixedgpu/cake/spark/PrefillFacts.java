@@ -15,6 +15,7 @@ import org.mixedgpu.io.HadoopFileStore;
 import org.mixedgpu.nn.ModelConfig;
 import org.mixedgpu.nn.checkpoint.Checkpoint;
 import org.mixedgpu.nn.tokenizer.Tokenizer;
+import org.mixedgpu.tensor.DType;
 
 /**
  * All that tasks need to know, settled in the driver before any job.
@@ -79,7 +80,8 @@ record PrefillFacts(
                 config.maxPositions() - (long) longest);
     Check.input(
         maxTokens > 0,
-        "The longest label has %d tokens and the model takes %d: no prompt fits; use shorter labels",
+        "The longest label has %d tokens and the model takes %d: no prompt fits; use shorter"
+            + " labels",
         longest + 1,
         config.maxPositions());
     String cachePath = params.value(CakeOptions.CACHE_PATH);
@@ -96,7 +98,7 @@ record PrefillFacts(
         stamp,
         tokenizer,
         cachePath,
-        Layouts.of(config, digest, params.value(CakeOptions.CHUNK_TOKENS).intValue()),
+        Layouts.of(config, DType.F32, digest, params.value(CakeOptions.CHUNK_TOKENS).intValue()),
         config.vocab(),
         maxTokens,
         maxTokens + longest,

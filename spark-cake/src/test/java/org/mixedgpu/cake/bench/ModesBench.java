@@ -27,6 +27,7 @@ import org.mixedgpu.nn.Parameters;
 import org.mixedgpu.nn.Part;
 import org.mixedgpu.nn.QkNorm;
 import org.mixedgpu.nn.RopeConfig;
+import org.mixedgpu.tensor.DType;
 
 /**
  * Time to first token of the three modes over links of several speeds, in one run: where loading
@@ -75,7 +76,7 @@ public final class ModesBench {
         Parameters parameters = Parameters.allocate(backend, config, Part.all())) {
       parameters.initialize(1);
       try (DecoderModel model = DecoderModel.open(backend, config, parameters, PROMPT)) {
-        KvLayout layout = Layouts.of(config, "0".repeat(64), CHUNK);
+        KvLayout layout = Layouts.of(config, DType.F32, "0".repeat(64), CHUNK);
         try (BundleStore store = new BundleStore(new MemoryFiles(), "cache", layout, 1L << 30)) {
           measure(model, store, prompts);
         }

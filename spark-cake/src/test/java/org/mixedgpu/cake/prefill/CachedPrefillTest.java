@@ -12,6 +12,10 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.mixedgpu.backend.RoundingBackend;
+import org.mixedgpu.cake.key.KvLayout;
 import org.mixedgpu.cake.key.PrefixKey;
 import org.mixedgpu.cake.store.BundleStore;
 import org.mixedgpu.cake.store.CacheSnapshot;
@@ -19,6 +23,7 @@ import org.mixedgpu.cake.store.ChunkWriter;
 import org.mixedgpu.cake.store.Load;
 import org.mixedgpu.cake.store.MemoryFiles;
 import org.mixedgpu.cake.store.StoredChunk;
+import org.mixedgpu.tensor.DType;
 
 @Timeout(60)
 class CachedPrefillTest {
@@ -127,6 +132,82 @@ class CachedPrefillTest {
     close();
     open(new TinyModel(TinyModel.sparse()));
     assertEverySplitGivesTheSameBits();
+  }
+
+  @ParameterizedTest
+  @CsvSource({"BF16, false", "BF16, true", "F16, false", "F16, true"})
+  void everySplitInSixteenBitsGivesTheSameBits(DType type, boolean sparse) {
+    close();
+    open(new TinyModel(sparse ? TinyModel.sparse() : TinyModel.dense(), new RoundingBackend(type)));
+    assertEverySplitGivesTheSameBits();
+    assertThat(tiny.layout().rowBytes()).isEqualTo(2 * 2 * 8);
+  }
+
+  /** One folder serves devices of several types: each finds its own, and computes what it lacks. */
+  @Test
+  void aCacheOfAnotherTypeIsAMiss() {
+    Bits inF32 = computeAndStore();
+    TinyModel wide = tiny;
+    TrickStore wideStore = store;
+    open(new TinyModel(TinyModel.dense(), new RoundingBackend(DType.BF16)));
+    try (PrefillRunner runner = runner(PrefillMode.LOAD)) {
+      PrefillResult result = runner.run(PROMPT);
+      assertThat(result.loaded()).isZero();
+      assertThat(result.problems()).isEmpty();
+      Bits computed = bits(runner, result);
+      assertThat(computed.kv).hasSize(inF32.kv.length / 2);
+      computeAndStore().assertSame(computed);
+    }
+    try (PrefillRunner runner = runner(PrefillMode.LOAD)) {
+      assertThat(runner.run(PROMPT).loaded()).isEqualTo(CHUNKS * CHUNK);
+    }
+    close();
+    tiny = wide;
+    store = wideStore;
+    try (PrefillRunner runner = runner(PrefillMode.LOAD)) {
+      PrefillResult result = runner.run(PROMPT);
+      assertThat(result.loaded()).isEqualTo(CHUNKS * CHUNK);
+      inF32.assertSame(bits(runner, result));
+    }
+  }
+
+  @Test
+  void logitsInSixteenBitsAreCloseToThoseOfF32() {
+    float[] exact;
+    try (PrefillRunner runner = runner(PrefillMode.COMPUTE)) {
+      exact = runner.run(PROMPT).logits();
+    }
+    double size = size(exact);
+    close();
+    open(new TinyModel(TinyModel.dense(), new RoundingBackend(DType.BF16)));
+    try (PrefillRunner runner = runner(PrefillMode.COMPUTE)) {
+      PrefillResult result = runner.run(PROMPT);
+      double difference = 0;
+      for (int i = 0; i < exact.length; i++) {
+        difference += Math.pow(result.logits()[i] - exact[i], 2);
+      }
+      // A few units of 2^-8: one for each of some ten ops behind one another, added as errors are.
+      assertThat(Math.sqrt(difference / exact.length)).isBetween(1e-5 * size, 0.03 * size);
+      assertThat(result.hidden()).hasSize(32);
+    }
+  }
+
+  private static double size(float[] values) {
+    double squares = 0;
+    for (float value : values) {
+      squares += (double) value * value;
+    }
+    return Math.sqrt(squares / values.length);
+  }
+
+  @Test
+  void aStoreInAnotherTypeThanTheModelIsRefused() {
+    KvLayout layout = Layouts.of(tiny.model.config(), DType.BF16, "5a".repeat(32), CHUNK);
+    try (BundleStore other = new BundleStore(files, "cache", layout, 1 << 20)) {
+      PrefillOptions options = PrefillOptions.of(PrefillMode.LOAD, 200);
+      assertThatThrownBy(() -> new PrefillRunner(tiny.model, other, other.snapshot(), options))
+          .hasMessageContainingAll("KV in BF16", "computes in F32");
+    }
   }
 
   /** The comparison above can fail: KV of another position gives other logits. */

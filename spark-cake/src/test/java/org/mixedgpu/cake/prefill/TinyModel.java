@@ -17,7 +17,7 @@ import org.mixedgpu.nn.Part;
 import org.mixedgpu.nn.QkNorm;
 import org.mixedgpu.nn.RopeConfig;
 
-/** A random model of a few thousand parameters on its own CPU backend; closing finds leaks. */
+/** A random model of a few thousand parameters on its own backend; closing finds leaks. */
 public final class TinyModel implements AutoCloseable {
   public static final int CHUNK = 8;
   public static final int MAX_TOKENS = 1024;
@@ -25,11 +25,17 @@ public final class TinyModel implements AutoCloseable {
   /** Enough for the byte tokenizer. */
   public static final int VOCABULARY = 300;
 
-  public final Backend backend = Backends.cpu(new CpuOptions(2, 1L << 30));
+  public final Backend backend;
   public final Parameters parameters;
   public final DecoderModel model;
 
   public TinyModel(ModelConfig config) {
+    this(config, Backends.cpu(new CpuOptions(2, 1L << 30)));
+  }
+
+  /** Closes the backend too. */
+  public TinyModel(ModelConfig config, Backend backend) {
+    this.backend = backend;
     parameters = Parameters.allocate(backend, config, Part.all());
     parameters.initialize(7);
     model = DecoderModel.open(backend, config, parameters, MAX_TOKENS);
@@ -71,7 +77,7 @@ public final class TinyModel implements AutoCloseable {
   }
 
   public KvLayout layout() {
-    return Layouts.of(model.config(), "5a".repeat(32), CHUNK);
+    return Layouts.of(model.config(), backend.computeType(), "5a".repeat(32), CHUNK);
   }
 
   public static int[] tokens(int count, long seed) {

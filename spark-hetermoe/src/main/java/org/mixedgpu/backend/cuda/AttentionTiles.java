@@ -5,7 +5,7 @@ import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
 
 /**
- * How a kernel of attention.sm80 is cut.
+ * How a kernel of attention.sm75 is cut.
  *
  * @param warps of a block
  * @param fragments of 16 rows that a warp owns
@@ -17,8 +17,8 @@ record AttentionTiles(int warps, int fragments, int other, int split) {
    * The fastest that fits, measured on an H200 among those whose sums stay in registers.
    *
    * @param headDim a multiple of 16, up to 256
-   * @param sharedBytes that a block may have; 99 KiB, the least of all GPUs that run these kernels,
-   *     is enough
+   * @param sharedBytes that a block may have; 64 KiB, Turing's, the least of all GPUs that run
+   *     these kernels, is enough
    */
   static AttentionTiles choose(AttentionPass pass, int headDim, int sharedBytes) {
     for (AttentionTiles tiles : candidates(pass, headDim)) {
@@ -37,18 +37,24 @@ record AttentionTiles(int warps, int fragments, int other, int split) {
     boolean large = headDim > 128;
     switch (pass) {
       case FORWARD:
-        return List.of(new AttentionTiles(4, large ? 1 : 2, headDim <= 64 ? 64 : 32, 1));
+        return List.of(
+            new AttentionTiles(4, large ? 1 : 2, headDim <= 64 ? 64 : 32, 1),
+            new AttentionTiles(4, 1, 16, 1));
       case BACKWARD_QUERIES:
         return List.of(
             new AttentionTiles(4, large ? 1 : 2, 32, 1),
             new AttentionTiles(4, 1, 32, 1),
-            new AttentionTiles(2, 1, 16, 1));
+            new AttentionTiles(4, 1, 16, 1),
+            new AttentionTiles(2, 1, 16, 1),
+            new AttentionTiles(1, 1, 16, 1));
       case BACKWARD_KEYS:
         int split = large ? 2 : 1;
         return List.of(
             new AttentionTiles(large ? 4 : 8, 1, large ? 32 : 64, split),
             new AttentionTiles(4, 1, 32, split),
-            new AttentionTiles(2, 1, 16, split));
+            new AttentionTiles(4, 1, 16, split),
+            new AttentionTiles(2, 1, 16, split),
+            new AttentionTiles(1, 1, 16, split));
     }
     throw new MixedGpuException(Fault.BUG, "No tiles for " + pass);
   }

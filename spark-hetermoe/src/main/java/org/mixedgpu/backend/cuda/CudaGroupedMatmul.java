@@ -8,8 +8,8 @@ import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
 
 /**
- * Products per expert over uneven groups of rows. Their offsets stay on the device, where each block
- * finds its tiles; a bad offset is a fault of the device. Operands have been checked.
+ * Products per expert over uneven groups of rows. Their offsets stay on the device, where each
+ * block finds its tiles; a bad offset is a fault of the device. Operands have been checked.
  */
 final class CudaGroupedMatmul {
   /** Above this the maps of tensors that are gone are the most; all are made again. */

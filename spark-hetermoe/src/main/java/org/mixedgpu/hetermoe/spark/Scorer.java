@@ -43,10 +43,11 @@ final class Scorer {
         config.maxPositions());
     int predicted = ids.length - 1;
     int rows = Math.min(CHUNK, predicted);
+    DType type = backend.computeType();
     double sum = 0;
     try (KvCache cache = model.cache(predicted);
-        Tensor hidden = backend.allocate(DType.F32, Shape.of(rows, config.hidden()));
-        Tensor logits = backend.allocate(DType.F32, Shape.of(rows, config.vocab()));
+        Tensor hidden = backend.allocate(type, Shape.of(rows, config.hidden()));
+        Tensor logits = backend.allocate(type, Shape.of(rows, config.vocab()));
         Tensor targets = backend.allocate(DType.I32, Shape.of(rows));
         Tensor losses = backend.allocate(DType.F32, Shape.of(rows))) {
       for (int first = 0; first < predicted; first += rows) {

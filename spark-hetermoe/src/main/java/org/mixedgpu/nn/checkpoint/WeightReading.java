@@ -6,6 +6,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import org.mixedgpu.backend.Backend;
+import org.mixedgpu.base.Check;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.nn.ModelConfig;
@@ -58,7 +59,24 @@ final class WeightReading {
       staging.backend.write(into, piece.flip());
     } else {
       from.file().readFloats(from.entry(), first, piece.clear().limit(count * Float.BYTES));
-      staging.convert(into, piece.flip());
+      checkFits(from, into.type(), piece.flip());
+      staging.convert(into, piece);
+    }
+  }
+
+  /** A finite weight must not become infinite: F16 ends at 65504. */
+  private static void checkFits(WeightFiles.Located from, DType type, ByteBuffer piece) {
+    if (type != DType.F16) {
+      return;
+    }
+    for (int at = 0; at < piece.limit(); at += Float.BYTES) {
+      float value = piece.getFloat(at);
+      Check.input(
+          Math.abs(value) < 65520 || !Float.isFinite(value),
+          "%s: tensor %s has the value %s, which F16 can't hold; compute in BF16 or F32",
+          from.file().path(),
+          from.entry().name(),
+          value);
     }
   }
 

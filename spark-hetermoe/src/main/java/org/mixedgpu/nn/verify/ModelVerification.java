@@ -24,7 +24,8 @@ import org.mixedgpu.tensor.Tensor;
 /**
  * A forward pass against a recorded one: a safetensors file with {@code input_ids} [B,T], {@code
  * logits} [B,T,V] and, for any layers L, the caches {@code k.L} (after RoPE) and {@code v.L}
- * [B,Hkv,T,D]. Reads the recorded tensors in pieces.
+ * [B,Hkv,T,D]. Reads the recorded tensors in pieces. Compares F32 numbers, whatever the backend
+ * computes in.
  */
 public final class ModelVerification {
   private static final int PIECE_BYTES = 1 << 20;
@@ -128,7 +129,8 @@ public final class ModelVerification {
   private void run(double tolerance, Consumer<Compared> report) {
     int[] ids = reference.ints("input_ids");
     try (KvCache cache = model.cache(length);
-        Tensor hidden = backend.allocate(DType.F32, Shape.of(length, model.config().hidden()))) {
+        Tensor hidden =
+            backend.allocate(backend.computeType(), Shape.of(length, model.config().hidden()))) {
       for (int sequence = 0; sequence < batch; sequence++) {
         int[] tokens = Arrays.copyOfRange(ids, sequence * length, (sequence + 1) * length);
         model.prefill(tokens, 0, length, cache, hidden);
@@ -178,7 +180,10 @@ public final class ModelVerification {
     int dim = model.config().headDim();
     TensorEntry recorded = reference.entry(name);
     ByteBuffer ours = buffer(length * heads * dim);
-    backend.read(ours, cache);
+    try (Tensor floats = backend.allocate(DType.F32, cache.shape())) {
+      backend.copy(floats, cache);
+      backend.read(ours, floats);
+    }
     ByteBuffer theirs = buffer(length * dim);
     for (int head = 0; head < heads; head++) {
       long first = ((long) sequence * heads + head) * length * dim;

@@ -90,10 +90,11 @@ class KernelsCompileTest {
         }
         groupedKernels(sources, arch, type);
       }
+      if (arch >= 75) {
+        tensorCoreAttention(sources, arch, DType.F16);
+      }
       if (arch >= 80) {
-        for (DType type : HALVES) {
-          tensorCoreAttention(sources, arch, type);
-        }
+        tensorCoreAttention(sources, arch, DType.BF16);
       }
     }
     for (DType type : HALVES) {
@@ -135,13 +136,18 @@ class KernelsCompileTest {
   }
 
   private static void hopperAttention(Set<KernelSource> sources, DType type) {
-    for (AttentionPass pass : AttentionPass.values()) {
-      for (int head : new int[] {64, 128}) {
-        sources.add(
-            KernelSource.of(
-                HopperAttention.FILE, 90, type, List.of(HopperAttention.defines(pass, head))));
+    for (int head : new int[] {64, 128}) {
+      for (AttentionPass pass : AttentionPass.values()) {
+        String file =
+            pass == AttentionPass.FORWARD
+                ? HopperAttention.FORWARD_FILE
+                : HopperAttention.BACKWARD_FILE;
+        HopperTiles tiles = HopperTiles.of(pass, head);
+        sources.add(KernelSource.of(file, 90, type, List.of(tiles.defines(pass.name(), head))));
       }
     }
+    String[] defines = HopperTiles.ONE_PASS.defines("BACKWARD", 128);
+    sources.add(KernelSource.of(HopperAttention.ONE_PASS_FILE, 90, type, List.of(defines)));
   }
 
   /** Names of all kernel files. */

@@ -171,7 +171,7 @@ public final class ZebraGang {
   static Map<String, float[]> snapshot(TrainingBackend backend, Parameters part) {
     Map<String, float[]> weights = new TreeMap<>();
     for (Parameters.Entry entry : part.entries()) {
-      Tensor tensor = entry.tensor();
+      Tensor tensor = entry.exact();
       if (!entry.name().contains(".mlp.experts.")) {
         weights.put(entry.name(), read(backend, tensor));
         continue;
