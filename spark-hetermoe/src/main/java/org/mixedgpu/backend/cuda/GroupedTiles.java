@@ -94,8 +94,8 @@ record GroupedTiles(
   }
 
   /**
-   * Tiles of their own for each warpgroup hide the stores, which counts where sums are short, unless
-   * their width suits the columns worse.
+   * Tiles of their own for each warpgroup hide the stores, which counts where sums are short,
+   * unless their width suits the columns worse.
    */
   private static GroupedTiles hopper(Product product, int n, int k) {
     if (product == Product.TN) {
