@@ -23,12 +23,17 @@ final class CudaAttention {
   private final List<AttentionKernels> variants;
 
   CudaAttention(CudaDevice device) {
-    this.device = device;
-    this.variants =
+    this(
+        device,
         List.of(
             new HopperAttention(device),
             new TensorCoreAttention(device),
-            new PlainAttention(device));
+            new PlainAttention(device)));
+  }
+
+  CudaAttention(CudaDevice device, List<AttentionKernels> variants) {
+    this.device = device;
+    this.variants = variants;
   }
 
   /**

@@ -12,12 +12,10 @@ import org.mixedgpu.tensor.Shape;
  * block finds its tiles; a bad offset is a fault of the device. Operands have been checked.
  */
 final class CudaGroupedMatmul {
-  private static final String WHAT = "groupedMatmul";
-
   /** Above this the maps of tensors that are gone are the most; all are made again. */
   private static final int MOST_MAPS = 8192;
 
-  private record MapKey(long pointer, long depth, long rows, long cols) {}
+  private record MapKey(DType type, long pointer, long depth, long rows, long cols) {}
 
   private final CudaDevice device;
   private final Map<MapKey, byte[]> maps = new ConcurrentHashMap<>();
@@ -72,7 +70,8 @@ final class CudaGroupedMatmul {
             GroupedTiles.aligned(type, n, k, out.pointer(), left.pointer(), right.pointer()),
             product,
             rows,
-            experts);
+            n,
+            k);
     device
         .kernels()
         .get(tiles.file(), product.function(), type, tiles.defines())
@@ -82,7 +81,7 @@ final class CudaGroupedMatmul {
             1,
             tiles.threads(),
             tiles.sharedBytes(),
-            out,
+            tiles.copied() && product == GroupedTiles.Product.TN ? map(out) : out,
             tiles.copied() ? map(left) : left,
             tiles.copied() ? map(right) : right,
             offsets,
@@ -103,26 +102,31 @@ final class CudaGroupedMatmul {
     long across = parts(product == GroupedTiles.Product.NT ? n : k, tiles.cols());
     Check.that(
         (down + experts) * (across + 1) <= Integer.MAX_VALUE,
-        "%s counts its tiles in 31 bits; %d rows, %d experts of %d x %d are too many",
-        WHAT,
+        "groupedMatmul counts its tiles in 31 bits; %d rows, %d experts of %d x %d are too many",
         rows,
         experts,
         n,
         k);
-    long most = (long) device.multiprocessors() * tiles.blocksPerMultiprocessor();
-    return parts(Math.min(most, down * across), tiles.cluster()) * tiles.cluster();
+    return Math.min(
+        (long) device.multiprocessors() * tiles.blocksPerMultiprocessor(), down * across);
   }
 
   private static long parts(long whole, int part) {
     return (whole + part - 1) / part;
   }
 
+  /** Boxes of 64 rows by 128 bytes. */
   private byte[] map(CudaTensor tensor) {
     Shape shape = tensor.shape();
+    DType type = tensor.type();
     int last = shape.rank() - 1;
     MapKey key =
         new MapKey(
-            tensor.pointer(), last == 2 ? shape.dim(0) : 1, shape.dim(last - 1), shape.dim(last));
+            type,
+            tensor.pointer(),
+            last == 2 ? shape.dim(0) : 1,
+            shape.dim(last - 1),
+            shape.dim(last));
     if (maps.size() > MOST_MAPS) {
       maps.clear();
     }
@@ -130,10 +134,10 @@ final class CudaGroupedMatmul {
         key,
         at ->
             TensorMaps.dense(
-                tensor.type(),
+                type,
                 at.pointer,
                 new long[] {at.depth, at.rows, at.cols},
-                new int[] {1, 64, 64},
+                new int[] {1, 64, 128 / type.bytes()},
                 TensorMaps.Swizzle.BYTES_128));
   }
 }

@@ -1,13 +1,14 @@
 package org.mixedgpu.backend.cuda;
 
+import java.util.function.Predicate;
 import org.mixedgpu.backend.AttentionShape;
 import org.mixedgpu.device.ComputeCapability;
 import org.mixedgpu.tensor.DType;
 
 /**
  * Attention for bf16 and fp16 by wgmma and the copy engine, compute capability 9.0: head sizes 64
- * and 128. The backward pass is one kernel where there is enough work, else two, which compute the
- * scores twice.
+ * and 128. The backward pass is one kernel where there is enough work, which sums dQ in scratch
+ * memory of 4 bytes per element of q, else two, which compute the scores twice.
  */
 final class HopperAttention implements AttentionKernels {
   static final String FORWARD_FILE = "attention.sm90";
@@ -18,10 +19,19 @@ final class HopperAttention implements AttentionKernels {
   private static final int FINISH_THREADS = 256;
 
   private final CudaDevice device;
+  private final Predicate<AttentionCall> onePass;
   private final HopperMaps maps = new HopperMaps();
 
   HopperAttention(CudaDevice device) {
+    this(device, call -> HopperTiles.onePass(call, device.multiprocessors()));
+  }
+
+  /**
+   * @param onePass whether a call's backward pass, of head size 128, is one kernel
+   */
+  HopperAttention(CudaDevice device, Predicate<AttentionCall> onePass) {
     this.device = device;
+    this.onePass = onePass;
   }
 
   @Override
@@ -62,7 +72,7 @@ final class HopperAttention implements AttentionKernels {
 
   @Override
   public void backward(AttentionCall call, AttentionGradients gradients) {
-    if (HopperTiles.onePass(call.shape(), call.queries(), call.keys(), device.multiprocessors())) {
+    if (call.shape().headDim() == 128 && onePass.test(call)) {
       onePass(call, gradients);
     } else {
       queries(call, gradients);

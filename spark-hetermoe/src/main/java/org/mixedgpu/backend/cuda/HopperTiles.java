@@ -38,6 +38,10 @@ record HopperTiles(int consumers, int other, int stages, int parts) {
    * in turn: those that start on the same queries together wait for one another once, about a step
    * each, which must be little against all steps of a block.
    */
+  static boolean onePass(AttentionCall call, int multiprocessors) {
+    return onePass(call.shape(), call.queries(), call.keys(), multiprocessors);
+  }
+
   static boolean onePass(AttentionShape shape, int queries, int keys, int multiprocessors) {
     if (shape.headDim() != 128) {
       return false;
@@ -50,7 +54,7 @@ record HopperTiles(int consumers, int other, int stages, int parts) {
     long heads = (long) shape.batch() * shape.kvHeads();
     long together = Math.max(1, Math.min(tiles, multiprocessors / heads));
     long steps = (long) shape.batch() * shape.queryHeads() * tiles * seen / multiprocessors;
-    return steps >= 64 * together;
+    return steps >= 32 * together;
   }
 
   /** Rows that a block owns. */

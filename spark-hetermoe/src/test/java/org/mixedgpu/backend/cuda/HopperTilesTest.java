@@ -22,7 +22,8 @@ class HopperTilesTest {
   @Test
   void onePassNeedsLongSequencesOrManyOfThem() {
     assertThat(onePass(1, 128, 0, 4096)).isFalse();
-    assertThat(onePass(1, 128, 0, 16_384)).isTrue();
+    assertThat(onePass(1, 128, 0, 8192)).isTrue();
+    assertThat(onePass(1, 128, 0, 32_768)).isTrue();
     assertThat(onePass(8, 128, 0, 4096)).isTrue();
     assertThat(onePass(1, 128, 512, 8192)).isFalse();
     assertThat(onePass(1, 64, 0, 16_384)).isFalse();
