@@ -135,8 +135,8 @@ class CachedPrefillTest {
       PrefillResult result = runner.run(PROMPT);
       assertThat(result.loaded()).isZero();
       assertThat(result.problems()).isEmpty();
-      Bits computed = bits(runner, result);
-      assertThat(computed.kv).hasSize(inF32.kv.length / 2);
+      Bits computed = Bits.of(runner, result);
+      assertThat(computed.kv()).hasSize(inF32.kv().length / 2);
       computeAndStore().assertSame(computed);
     }
     try (PrefillRunner runner = runner(PrefillMode.LOAD)) {
@@ -148,7 +148,7 @@ class CachedPrefillTest {
     try (PrefillRunner runner = runner(PrefillMode.LOAD)) {
       PrefillResult result = runner.run(PROMPT);
       assertThat(result.loaded()).isEqualTo(CHUNKS * CHUNK);
-      inF32.assertSame(bits(runner, result));
+      inF32.assertSame(Bits.of(runner, result));
     }
   }
 
