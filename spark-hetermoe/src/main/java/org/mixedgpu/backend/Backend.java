@@ -18,7 +18,8 @@ import org.mixedgpu.tensor.Tensor;
  * <p>Types: T is the {@link #computeType}. Operands are T unless an op names another type; what an
  * op calls F32 is F32 on every backend. Whatever the type, sums are made in F32 or wider and each
  * element of a T output is rounded once, to nearest even; only attention may also round what is
- * inside it, the probabilities and their gradients, to T.
+ * inside it, the probabilities and their gradients, to T, and a matmul that adds to its output the
+ * product.
  *
  * <p>Values of an index tensor that are out of range are a {@code BAD_INPUT} too. A device cannot
  * tell before it has run the op: there the next {@link #read} or {@link #synchronize} fails, and
@@ -105,7 +106,8 @@ public interface Backend extends AutoCloseable {
   // --- matrices -------------------------------------------------------------------------------
 
   /**
-   * out = product + beta · out, sums in F32 or wider; beta 0 overwrites, also NaN.
+   * out = product + beta · out, sums in F32 or wider; beta 0 overwrites, also NaN. With another
+   * beta and a T output the product may be rounded to T before it is added.
    *
    * @param out T or F32
    * @param a T or F32

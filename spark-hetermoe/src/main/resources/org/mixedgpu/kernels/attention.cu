@@ -6,7 +6,7 @@
 //   dQ_i = scale Σ_j dS_ij k_j, dK_j = scale Σ_i dS_ij q_i
 //
 // q, out, dQ, dOut: T [batch·queries, heads·HEAD]; k, v, dK, dV: T [batch·keys, kvHeads·HEAD];
-// lse: F32 [batch·queries, heads]; statistics: float2 [batch·heads, padded], see attentionStatistics.
+// lse: F32 [batch·queries, heads]; statistics: float2 [batch·heads, padded], see below.
 //
 // Launch: blocks of 128 threads. x = sequence and head (KV head for attentionBackwardKeys),
 // y = tiles of attentionTile() own rows; shared memory of attentionShared() bytes.
@@ -14,8 +14,8 @@
 // other side 32 rows at a time lie in shared memory, a lane for each: a lane has the scores of its
 // row with all own rows of its warp; then a lane has some columns of the results.
 //
-// Numerics: everything in F32, the softmax online and in powers of two. Each output is summed by one
-// thread in the order of rows, grouped query heads one after the other, so that bits do not vary.
+// Numerics: everything in F32, the softmax online and in powers of two. Each output is summed by
+// one thread in the order of rows, grouped query heads one after the other, so that bits do not vary.
 // Source: own, after "FlashAttention-2" (arXiv 2307.08691). Assumes 1 <= HEAD <= 256.
 
 #ifndef HEAD
@@ -115,7 +115,8 @@ DEVICE void accumulate(float sums[OWN][COLUMNS], const float* weights, const flo
       float4 w = *reinterpret_cast<const float4*>(weights + r * OTHER + i);
 #pragma unroll
       for (int c = 0; c < COLUMNS; c++) {
-        sums[r][c] = fmaf(w.w, x[3][c], fmaf(w.z, x[2][c], fmaf(w.y, x[1][c], fmaf(w.x, x[0][c], sums[r][c]))));
+        float two = fmaf(w.y, x[1][c], fmaf(w.x, x[0][c], sums[r][c]));
+        sums[r][c] = fmaf(w.w, x[3][c], fmaf(w.z, x[2][c], two));
       }
     }
   }

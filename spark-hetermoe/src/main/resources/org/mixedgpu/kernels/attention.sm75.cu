@@ -1,22 +1,24 @@
 // Causal grouped-query attention for fp16 and, from compute capability 8.0 on, bf16 on the tensor
-// cores of 7.5 and later (mma.sync, ldmatrix; from 8.0 on cp.async). Formulas, operands and their shapes are those of attention.cu,
-// whose attentionStatistics also serves the backward kernels here.
+// cores of 7.5 and later (mma.sync, ldmatrix; from 8.0 on cp.async). Formulas, operands and their
+// shapes are those of attention.cu, whose attentionStatistics also serves the backward kernels here.
 //
 // Defines: HEAD, a multiple of 16 up to 256; WARPS, FRAGMENTS and OTHER as below; one of FORWARD,
 // BACKWARD_QUERIES and BACKWARD_KEYS says which kernel is compiled, the last one with SPLIT.
 //   A block owns OWN = WARPS · FRAGMENTS · 16 rows: queries of one head, or keys of one KV head in
-//   attentionBackwardKeys, where a warp has all scores of its rows, so that probabilities go from one
-//   product to the next in registers. Of the other side OTHER rows at a time lie in shared memory.
-//   SPLIT blocks (grid z) share the columns of dK and dV where all would not fit into registers.
+//   attentionBackwardKeys, where a warp has all scores of its rows, so that probabilities go from
+//   one product to the next in registers. Of the other side OTHER rows at a time lie in shared
+//   memory. SPLIT blocks (grid z) share the columns of dK and dV where all would not fit into
+//   registers.
 // Launch: blocks of WARPS · 32 threads; x = sequence and head (KV head), y = tiles of OWN rows, z =
 // SPLIT in attentionBackwardKeys, else 1. Shared memory in bytes, with R = 2 · (HEAD + 8) for a row:
 //   attentionForward R · (OWN + 2 · OTHER); attentionBackwardQueries R · (2 · OWN + 4 · OTHER);
 //   attentionBackwardKeys R · (2 · OWN + 4 · OTHER) + 16 · OTHER.
 //
-// Numerics: products of T summed in F32 by the tensor cores; softmax online in F32, in powers of two;
-// probabilities and dS rounded to T for the second products. No atomics; every sum has a fixed order.
-// Source: own, after "FlashAttention-2" (arXiv 2307.08691); the backward pass is in two kernels (keys
-// own dK and dV, queries own dQ): scores are computed twice, and no sum depends on timing.
+// Numerics: products of T summed in F32 by the tensor cores; softmax online in F32, in powers of
+// two; probabilities and dS rounded to T for the second products. No atomics; every sum has a fixed
+// order.
+// Source: own, after "FlashAttention-2" (arXiv 2307.08691); the backward pass is in two kernels
+// (keys own dK and dV, queries own dQ): scores are computed twice, and no sum depends on timing.
 // Assumes scale > 0 and 16-byte alignment of all operands.
 
 #if !defined(HEAD) || !defined(WARPS) || !defined(FRAGMENTS) || !defined(OTHER)
@@ -52,11 +54,17 @@ DEVICE u32 sharedAddress(const void* p) {
 /** 16 bytes from global to shared memory, or zeros. */
 DEVICE void copyAsync(u32 to, const void* from, bool exists) {
 #if ARCH >= 80
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(exists ? 16 : 0)
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to),
+               "l"(from),
+               "r"(exists ? 16 : 0)
                : "memory");
 #else
   uint4 x = exists ? *reinterpret_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
-  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w)
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to),
+               "r"(x.x),
+               "r"(x.y),
+               "r"(x.z),
+               "r"(x.w)
                : "memory");
 #endif
 }
@@ -217,7 +225,12 @@ DEVICE void zero(float (*sums)[WIDTH / 8][4]) {
  */
 template <int WIDTH>
 DEVICE void storeRows(
-    T* to, i64 rowStride, int rows, float (*sums)[WIDTH / 8][4], const float (*factors)[2], char* own) {
+    T* to,
+    i64 rowStride,
+    int rows,
+    float (*sums)[WIDTH / 8][4],
+    const float (*factors)[2],
+    char* own) {
   int lane = threadIdx.x % 32;
   __syncwarp();
 #pragma unroll
@@ -226,8 +239,8 @@ DEVICE void storeRows(
     for (int c = 0; c < WIDTH / 8; c++) {
 #pragma unroll
       for (int half = 0; half < 2; half++) {
-        u32 pair = packPair(
-            sums[f][c][2 * half] * factors[f][half], sums[f][c][2 * half + 1] * factors[f][half], T());
+        const float* two = &sums[f][c][2 * half];
+        u32 pair = packPair(two[0] * factors[f][half], two[1] * factors[f][half], T());
         int row = f * 16 + half * 8 + lane / 4;
         *reinterpret_cast<u32*>(own + row * ROW_BYTES + c * 16 + lane % 4 * 4) = pair;
       }
@@ -238,7 +251,8 @@ DEVICE void storeRows(
     int row = i / (WIDTH / 8);
     int piece = i % (WIDTH / 8);
     if (row < rows) {
-      store16(to + row * rowStride + piece * 8, *reinterpret_cast<uint4*>(own + row * ROW_BYTES + piece * 16));
+      const char* from = own + row * ROW_BYTES + piece * 16;
+      store16(to + row * rowStride + piece * 8, *reinterpret_cast<const uint4*>(from));
     }
   }
 }

@@ -230,6 +230,15 @@ extern "C" __global__ void combineRowsBackward(
 #define LONGEST_SHORT_RUN 32
 #define LONG_RUN_WARPS 16
 
+template <typename A>
+DEVICE void addTo(float (&sum)[A::N], typename A::Raw raw) {
+  Pack<T> x = A::floats(raw);
+#pragma unroll
+  for (int l = 0; l < A::N; l++) {
+    sum[l] += x.at[l];
+  }
+}
+
 /** Adds rows first, first + stride, ... before last of dOut, by order, to sum. */
 template <typename A>
 DEVICE void addRun(
@@ -245,11 +254,7 @@ DEVICE void addRun(
 #pragma unroll
     for (int u = 0; u < AHEAD; u++) {
       if (p + u * stride < last) {
-        Pack<T> x = A::floats(raw[u]);
-#pragma unroll
-        for (int l = 0; l < A::N; l++) {
-          sum[l] += x.at[l];
-        }
+        addTo<A>(sum, raw[u]);
       }
     }
   }
@@ -311,12 +316,28 @@ DEVICE void scatterRunsBy(
   }
   i64 last = p + __ffs(~same);
   bool aligned = aligned16(table) && width % 4 == 0;
-  for (i64 c = at.lane * A::N; c < width; c += lanes * A::N) {
+  float* to = table + key * width;
+  // Two accesses at a time: most runs are of one row, and one load after another would be slow.
+  i64 step = lanes * A::N;
+  for (i64 c = at.lane * A::N; c < width; c += 2 * step) {
+    bool both = c + step < width;
     float sum[A::N];
-    float* to = table + key * width + c;
-    loadFloats(sum, to, aligned);
-    addRun<A>(sum, dOut + c, order, p, last, 1, width);
-    storeFloats(to, sum, aligned);
+    float next[A::N] = {};
+    loadFloats(sum, to + c, aligned);
+    if (both) {
+      loadFloats(next, to + c + step, aligned);
+    }
+    for (i64 q = p; q < last; q++) {
+      const T* from = dOut + order[q] * width + c;
+      typename A::Raw raw = A::load(from);
+      typename A::Raw other = both ? A::load(from + step) : raw;
+      addTo<A>(sum, raw);
+      addTo<A>(next, other);
+    }
+    storeFloats(to + c, sum, aligned);
+    if (both) {
+      storeFloats(to + c + step, next, aligned);
+    }
   }
 }
 

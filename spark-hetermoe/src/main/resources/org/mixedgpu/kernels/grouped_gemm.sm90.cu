@@ -8,16 +8,15 @@
 //   in, dOut: tensor maps of T [rows,·], w: of T [experts,n,k]; boxes of 64 by 64, 128-byte swizzle
 //   assumes T BF16 or F16, n and k multiples of 8, pointers multiples of 16 bytes
 //
-// Rows outside all groups are not written. Launch: 384 threads; one block per multiprocessor in x, a
-// multiple of CLUSTER; STAGES * (BM + BN) * 128 + 1024 bytes of dynamic shared memory.
+// Rows outside all groups are not written. Launch: 384 threads; one block per multiprocessor in x;
+// STAGES * (BM + BN) * 128 + 1024 bytes of dynamic shared memory.
 //
 // One warp keeps a ring of STAGES filled through the copy engine; two warpgroups multiply. Either both
 // share a tile of BM by BN, a half of its rows each, or (PINGPONG) each has tiles of its own, so that
-// one multiplies while the other stores. In a cluster two blocks have neighbouring tiles, and each
-// brings half of the operand that both need: that on the left (SHARE_A) or the right.
-// A unit of 64 by 64 elements is 8 KiB of shared memory whichever way its operand lies. The last rows'
-// tile of a group reads on into the next group; its results are not stored. Where rows are what is
-// summed over, those that are not the group's are set to zero in shared memory.
+// one multiplies while the other loads and stores results. A unit of 64 by 64 elements is 8 KiB of
+// shared memory whichever way its operand lies. The last tile of a group reads on into the next group;
+// those rows' results are not stored. Where rows are what is summed over, those that are not the
+// group's are set to zero in shared memory. The weight gradient starts with what is there.
 //
 // Numerics: products in T, sums in F32 by the tensor core in a fixed order, so the grid does not change
 // bits. Source: own; instructions as in the PTX manual (wgmma, cp.async.bulk.tensor, mbarrier).
@@ -29,14 +28,9 @@
 #define BN 256
 #define STAGES 4
 #define PINGPONG 0
-#define CLUSTER 1
-#define SHARE_A 0
 #endif
 #ifndef TILE_BAND
 #define TILE_BAND 16
-#endif
-#ifndef ADD
-#define ADD 1
 #endif
 
 static const int BK = 64;
@@ -46,9 +40,7 @@ static const int A_UNITS = BM / 64;
 static const int B_UNITS = BN / 64;
 static const int STAGE_BYTES = (A_UNITS + B_UNITS) * UNIT;
 static const int REPEAT = PINGPONG ? BM / 64 : BM / 128;  // 64-row products of a warpgroup
-static const int PAIR_M = CLUSTER == 2 && !SHARE_A ? 2 : 1;
-static const int PAIR_N = CLUSTER == 2 && SHARE_A ? 2 : 1;
-static const int RELEASES = CLUSTER * (PINGPONG ? 1 : 2);
+static const int RELEASES = PINGPONG ? 1 : 2;             // warpgroups that use a stage
 
 struct __align__(64) TensorMap {
   unsigned char bytes[128];
@@ -83,62 +75,17 @@ DEVICE void arrive(u32 barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
-/** Arrives at the barrier of the same place in block `rank` of the cluster. */
-DEVICE void arrive(u32 barrier, u32 rank) {
-#if CLUSTER == 1
-  arrive(barrier);
-#else
+/** Brings the unit at (col, row, depth) to shared memory. */
+DEVICE void copy(u32 to, const TensorMap* map, u32 barrier, int col, int row, int depth) {
   asm volatile(
-      "{\n .reg .b32 there;\n mapa.shared::cluster.u32 there, %0, %1;\n"
-      " mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n}" ::"r"(barrier),
-      "r"(rank)
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+      " [%0], [%1, {%3, %4, %5}], [%2];" ::"r"(to),
+      "l"(map),
+      "r"(barrier),
+      "r"(col),
+      "r"(row),
+      "r"(depth)
       : "memory");
-#endif
-}
-
-DEVICE u32 clusterRank() {
-  u32 rank = 0;
-#if CLUSTER == 2
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-#endif
-  return rank;
-}
-
-DEVICE void syncCluster() {
-#if CLUSTER == 2
-  asm volatile(
-      "barrier.cluster.arrive.release.aligned;\n barrier.cluster.wait.acquire.aligned;" ::
-          : "memory");
-#else
-  __syncthreads();
-#endif
-}
-
-/** Brings the unit at (col, row, depth) to this block, or to both blocks of the cluster. */
-DEVICE void copy(
-    u32 to, const TensorMap* map, u32 barrier, int col, int row, int depth, bool both) {
-  if (both) {
-    asm volatile(
-        "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
-        ".multicast::cluster [%0], [%1, {%3, %4, %5}], [%2], %6;" ::"r"(to),
-        "l"(map),
-        "r"(barrier),
-        "r"(col),
-        "r"(row),
-        "r"(depth),
-        "h"((unsigned short) 3)
-        : "memory");
-  } else {
-    asm volatile(
-        "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
-        " [%0], [%1, {%3, %4, %5}], [%2];" ::"r"(to),
-        "l"(map),
-        "r"(barrier),
-        "r"(col),
-        "r"(row),
-        "r"(depth)
-        : "memory");
-  }
 }
 
 // --- tensor cores --------------------------------------------------------------------------------
@@ -276,40 +223,31 @@ struct Place {
 
 /** Fills the ring with one tile's operands. One thread. */
 template <bool A_TURNED, bool B_TURNED>
-DEVICE void produce(
-    Ring& ring, const TensorMap* a, const TensorMap* b, const Place& place, u32 rank) {
+DEVICE void produce(Ring& ring, const TensorMap* a, const TensorMap* b, const Place& place) {
   for (int step = 0; step < place.steps; step++) {
     await(ring.emptyBarrier(), ring.phase ^ 1);
     expect(ring.fullBarrier(), STAGE_BYTES);
     int sum = step * BK;
-    const int aUnits = PAIR_N == 2 ? A_UNITS / 2 : A_UNITS;
-    const int bUnits = PAIR_M == 2 ? B_UNITS / 2 : B_UNITS;
-    int aFirst = PAIR_N == 2 ? rank * aUnits : 0;
-    int bFirst = PAIR_M == 2 ? rank * bUnits : 0;
 #pragma unroll
-    for (int i = 0; i < aUnits; i++) {
-      int at = (aFirst + i) * 64;
-      int col = place.aCol + (A_TURNED ? at : sum);
-      int row = place.aRow + (A_TURNED ? sum : at);
-      u32 to = ring.left() + (aFirst + i) * UNIT;
-      copy(to, a, ring.fullBarrier(), col, row, 0, PAIR_N == 2);
+    for (int i = 0; i < A_UNITS; i++) {
+      int col = place.aCol + (A_TURNED ? i * 64 : sum);
+      int row = place.aRow + (A_TURNED ? sum : i * 64);
+      copy(ring.left() + i * UNIT, a, ring.fullBarrier(), col, row, 0);
     }
 #pragma unroll
-    for (int i = 0; i < bUnits; i++) {
-      int at = (bFirst + i) * 64;
-      int col = place.bCol + (B_TURNED ? at : sum);
-      int row = place.bRow + (B_TURNED ? sum : at);
-      u32 to = ring.right() + (bFirst + i) * UNIT;
-      copy(to, b, ring.fullBarrier(), col, row, place.bDepth, PAIR_M == 2);
+    for (int i = 0; i < B_UNITS; i++) {
+      int col = place.bCol + (B_TURNED ? i * 64 : sum);
+      int row = place.bRow + (B_TURNED ? sum : i * 64);
+      copy(ring.right() + i * UNIT, b, ring.fullBarrier(), col, row, place.bDepth);
     }
     ring.next();
   }
 }
 
+/** A warpgroup's products are over for all of it when they are for one thread. */
 DEVICE void release(u32 barrier) {
-  int thread = threadIdx.x % 128;
-  if (thread < CLUSTER) {
-    arrive(barrier, thread);
+  if (threadIdx.x % 128 == 0) {
+    arrive(barrier);
   }
 }
 
@@ -332,7 +270,8 @@ DEVICE void consume(Sums& sums, Ring& ring, int steps, int lastRows, int group, 
   u32 before = 0;
   for (int step = 0; step < steps; step++) {
     await(ring.fullBarrier(), ring.phase);
-    if (PINGPONG && step == steps - 1 && threadIdx.x % 128 == 0) {
+    // Every warp by itself: one that is slow to see its own turn must not miss it.
+    if (PINGPONG && step == steps - 1 && threadIdx.x % 32 == 0) {
       arrive(ring.turns + (1 - group) * 8);
     }
     if (A_TURNED && step == steps - 1 && lastRows < BK) {
@@ -413,9 +352,9 @@ DEVICE void store(const Sums& sums, T* out, int m0, int n0, int rows, int cols) 
   }
 }
 
-/** Calls at(pointer, value) for pairs of this warpgroup's part of to[rows, cols]. */
-template <typename At>
-DEVICE void pairs(Sums& sums, float* to, int m0, int n0, int rows, int cols, At at) {
+/** Loads this warpgroup's part of from[rows, cols] as the sums to begin with, or stores it there. */
+template <bool LOAD>
+DEVICE void move(Sums& sums, float* matrix, int m0, int n0, int rows, int cols) {
   int lane = threadIdx.x % 32;
   m0 += threadIdx.x % 128 / 32 * 16 + lane / 4;
   n0 += lane % 4 * 2;
@@ -425,8 +364,16 @@ DEVICE void pairs(Sums& sums, float* to, int m0, int n0, int rows, int cols, At 
 #pragma unroll
     for (int j = 0; j < BN / 8; j++) {
       int col = n0 + j * 8;
+      float2* at = reinterpret_cast<float2*>(matrix + (i64) row * cols + col);
+      float* sum = sums[i / 2][j] + i % 2 * 2;
       if (row < rows && col < cols) {
-        at(reinterpret_cast<float2*>(to + (i64) row * cols + col), sums[i / 2][j] + i % 2 * 2);
+        if (LOAD) {
+          float2 old = *at;
+          sum[0] = old.x;
+          sum[1] = old.y;
+        } else {
+          *at = make_float2(sum[0], sum[1]);
+        }
       }
     }
   }
@@ -434,7 +381,10 @@ DEVICE void pairs(Sums& sums, float* to, int m0, int n0, int rows, int cols, At 
 
 // --- kernels -------------------------------------------------------------------------------------
 
-/** The body of all three: place(tile) says where a tile's operands are, write(..) what to do with it. */
+/**
+ * The body of all three: place(tile) says where a tile's operands are, open(..) sets the sums and
+ * says whether it did, write(..) stores them.
+ */
 template <bool A_TURNED, bool B_TURNED, typename Places, typename Open, typename Write>
 DEVICE void run(
     TileWalk<TILE_BAND>& walk,
@@ -452,7 +402,6 @@ DEVICE void run(
   ring.turns = ring.empty + STAGES * 8;
   ring.stage = 0;
   ring.phase = 0;
-  u32 rank = clusterRank();
   if (threadIdx.x == 0) {
     for (int i = 0; i < STAGES; i++) {
       asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(ring.full + i * 8));
@@ -460,20 +409,18 @@ DEVICE void run(
           "mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(ring.empty + i * 8), "n"(RELEASES));
     }
     for (int i = 0; i < 2; i++) {
-      asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(ring.turns + i * 8));
+      asm volatile("mbarrier.init.shared::cta.b64 [%0], 4;" ::"r"(ring.turns + i * 8));
     }
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   }
-  syncCluster();
+  __syncthreads();
   Tile tile;
   if (threadIdx.x < 128) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
     if (threadIdx.x < 32) {
-      for (int t = blockIdx.x / CLUSTER; walk.find(t, tile); t += gridDim.x / CLUSTER) {
-        tile.m = tile.m * PAIR_M + (PAIR_M == 2 ? rank : 0);
-        tile.n = tile.n * PAIR_N + (PAIR_N == 2 ? rank : 0);
+      for (int t = blockIdx.x; walk.find(t, tile); t += gridDim.x) {
         if (threadIdx.x == 0) {
-          produce<A_TURNED, B_TURNED>(ring, a, b, place(tile), rank);
+          produce<A_TURNED, B_TURNED>(ring, a, b, place(tile));
         }
         __syncwarp();
       }
@@ -482,9 +429,7 @@ DEVICE void run(
     asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
     int group = threadIdx.x / 128 - 1;
     int count = 0;
-    for (int t = blockIdx.x / CLUSTER; walk.find(t, tile); t += gridDim.x / CLUSTER) {
-      tile.m = tile.m * PAIR_M + (PAIR_M == 2 ? rank : 0);
-      tile.n = tile.n * PAIR_N + (PAIR_N == 2 ? rank : 0);
+    for (int t = blockIdx.x; walk.find(t, tile); t += gridDim.x) {
       int steps = place(tile).steps;
       int turn = count++;
       if (PINGPONG && turn % 2 != group) {
@@ -503,14 +448,9 @@ DEVICE void run(
       write(sums, tile, m0);
     }
   }
-  syncCluster();  // no block goes while another may still arrive at its barriers
 }
 
-#if CLUSTER == 2
-#define KERNEL extern "C" __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(THREADS, 1)
-#else
 #define KERNEL extern "C" __global__ void __launch_bounds__(THREADS, 1)
-#endif
 
 /** out[rows_e, cols] = in[rows_e, length] · w[e], for forward (w_e transposed) and data gradient. */
 template <bool TRANSPOSED>
@@ -528,9 +468,9 @@ DEVICE void rowsTimesWeights(
       offsets,
       experts,
       rows,
-      BM * PAIR_M,
+      BM,
       0,
-      (cols + BN * PAIR_N - 1) / (BN * PAIR_N),
+      (cols + BN - 1) / BN,
       faults,
       GROUPED_MATMUL_OFFSETS);
   run<false, !TRANSPOSED>(
@@ -595,8 +535,8 @@ KERNEL grouped_tn(
       experts,
       rows,
       0,
-      (n + BM * PAIR_M - 1) / (BM * PAIR_M),
-      (k + BN * PAIR_N - 1) / (BN * PAIR_N),
+      (n + BM - 1) / BM,
+      (k + BN - 1) / BN,
       faults,
       GROUPED_MATMUL_WEIGHT_GRADIENT_OFFSETS);
   run<true, true>(
@@ -614,36 +554,10 @@ KERNEL grouped_tn(
         return place;
       },
       [=](Sums& sums, const Tile& tile, int m0) {
-#if ADD == 0
-        pairs(
-            sums,
-            dW + (i64) tile.expert * n * k,
-            m0,
-            tile.n * BN,
-            n,
-            k,
-            [](const float2* at, float* x) {
-              float2 old = *at;
-              x[0] = old.x;
-              x[1] = old.y;
-            });
+        move<true>(sums, dW + (i64) tile.expert * n * k, m0, tile.n * BN, n, k);
         return true;
-#else
-        return false;
-#endif
       },
       [=](Sums& sums, const Tile& tile, int m0) {
-        float* to = dW + (i64) tile.expert * n * k;
-        pairs(sums, to, m0, tile.n * BN, n, k, [](float2* at, const float* x) {
-#if ADD == 0
-          *at = make_float2(x[0], x[1]);
-#elif ADD == 1
-          float2 old = *at;
-          *at = make_float2(old.x + x[0], old.y + x[1]);
-#else
-          asm volatile("red.global.add.v2.f32 [%0], {%1, %2};" ::"l"(at), "f"(x[0]), "f"(x[1])
-                       : "memory");
-#endif
-        });
+        move<false>(sums, dW + (i64) tile.expert * n * k, m0, tile.n * BN, n, k);
       });
 }

@@ -12,11 +12,16 @@
 // Launch: a warp per row, 256 threads.
 // Numerics: F32 and precise functions in the choice, because probabilities that are equal in F32 are
 // ties. F64 in the gradient, whose differences cancel. A NaN is never chosen before a number.
-// Source: own. Up to 256 experts stay in registers; more are read again from probs.
+// Source: own. 32 · CACHED experts stay in registers; more are read again from probs for each choice.
 
 #define THREADS 256
 
-/** A choice: a larger key is a larger probability, then the lower expert wins. */
+/** Experts of a row that a lane of its warp keeps in registers. */
+#ifndef CACHED
+#define CACHED 4
+#endif
+
+/** A larger key is a larger probability; of equal ones the lower expert is chosen first. */
 struct Choice {
   u32 key;
   u32 expert;
@@ -53,11 +58,24 @@ DEVICE Choice first(Choice own) {
 #endif
 }
 
-/** Of a row whose first 32 · CACHED experts stay in registers. */
-template <int CACHED>
-DEVICE void choose(
-    float* p, float* weights, int* experts, const float* x, int count, int k, int renormalise) {
+extern "C" __global__ void __launch_bounds__(THREADS) routerTopK(
+    float* probs,
+    float* allWeights,
+    int* allExperts,
+    const float* logits,
+    i64 rows,
+    int count,
+    int k,
+    int renormalise) {
+  i64 r = (i64) blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
+  if (r >= rows) {
+    return;
+  }
   int lane = threadIdx.x % 32;
+  const float* x = logits + r * count;
+  float* p = probs + r * count;
+  float* weights = allWeights + r * k;
+  int* experts = allExperts + r * k;
   float cached[CACHED];
   float maximum = -INFINITY_F32;
 #pragma unroll
@@ -79,16 +97,15 @@ DEVICE void choose(
     sum += expf(x[e] - maximum);
   }
   sum = sumOf(sum, 32);
-  Choice own[CACHED];
+  // 0 where there is no expert, or it has been chosen.
+  u32 keys[CACHED];
 #pragma unroll
   for (int u = 0; u < CACHED; u++) {
-    int e = lane + 32 * u;
-    own[u].key = 0;
-    own[u].expert = e;
-    if (e < count) {
+    keys[u] = 0;
+    if (lane + 32 * u < count) {
       float probability = cached[u] / sum;
-      p[e] = probability;
-      own[u].key = keyOf(probability);
+      p[lane + 32 * u] = probability;
+      keys[u] = keyOf(probability);
     }
   }
   for (int e = lane + 32 * CACHED; e < count; e += 32) {
@@ -96,11 +113,15 @@ DEVICE void choose(
   }
   Choice last = {0xFFFFFFFFu, 0};
   float total = 0.0f;
+  // Lane j keeps choice j of each 32 that are written together.
+  Choice kept = last;
   for (int j = 0; j < k; j++) {
     Choice best = {0, 0xFFFFFFFFu};
 #pragma unroll
     for (int u = 0; u < CACHED; u++) {
-      best = own[u].before(best) ? own[u] : best;
+      bool larger = keys[u] > best.key;
+      best.key = larger ? keys[u] : best.key;
+      best.expert = larger ? lane + 32 * u : best.expert;
     }
     for (int e = lane + 32 * CACHED; e < count; e += 32) {
       Choice other = {keyOf(p[e]), (u32) e};
@@ -109,13 +130,18 @@ DEVICE void choose(
     last = first(best);
 #pragma unroll
     for (int u = 0; u < CACHED; u++) {
-      own[u].key = own[u].expert == last.expert ? 0 : own[u].key;
+      keys[u] = lane + 32 * u == last.expert ? 0 : keys[u];
     }
-    float weight = probability(last.key);
-    total += weight;
+    total += probability(last.key);
     if (lane == j % 32) {
-      experts[j] = (int) last.expert;
-      weights[j] = weight;
+      kept = last;
+    }
+    if (j % 32 == 31 || j == k - 1) {
+      int at = j - j % 32 + lane;
+      if (at < k) {
+        experts[at] = (int) kept.expert;
+        weights[at] = probability(kept.key);
+      }
     }
   }
   if (renormalise) {
@@ -123,32 +149,6 @@ DEVICE void choose(
     for (int j = lane; j < k; j += 32) {
       weights[j] /= total;
     }
-  }
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS) routerTopK(
-    float* probs,
-    float* weights,
-    int* experts,
-    const float* logits,
-    i64 rows,
-    int count,
-    int k,
-    int renormalise) {
-  i64 r = (i64) blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
-  if (r >= rows) {
-    return;
-  }
-  float* p = probs + r * count;
-  const float* x = logits + r * count;
-  if (count <= 32) {
-    choose<1>(p, weights + r * k, experts + r * k, x, count, k, renormalise);
-  } else if (count <= 64) {
-    choose<2>(p, weights + r * k, experts + r * k, x, count, k, renormalise);
-  } else if (count <= 128) {
-    choose<4>(p, weights + r * k, experts + r * k, x, count, k, renormalise);
-  } else {
-    choose<8>(p, weights + r * k, experts + r * k, x, count, k, renormalise);
   }
 }
 

@@ -33,6 +33,10 @@ abstract class CudaContract extends BackendContract {
 
   @Override
   TrainingBackend open(long memoryLimitBytes) {
-    return Backends.cuda(new CudaOptions("0", type, memoryLimitBytes, cache));
+    return open(new CudaOptions("0", type, memoryLimitBytes, cache));
+  }
+
+  TrainingBackend open(CudaOptions options) {
+    return Backends.cuda(options);
   }
 }

@@ -42,12 +42,22 @@ final class OpComparison {
   private final TrainingBackend tested;
   private final TrainingBackend reference;
   private final Random random;
+  private final int margin;
   private final String origin;
 
   OpComparison(TrainingBackend tested, TrainingBackend reference, long seed) {
+    this(tested, reference, seed, 0);
+  }
+
+  /**
+   * @param margin elements around each operand of the tested backend: operands are then views, and
+   *     what is around them must stay
+   */
+  OpComparison(TrainingBackend tested, TrainingBackend reference, long seed, int margin) {
     this.tested = tested;
     this.reference = reference;
     this.random = new Random(seed);
+    this.margin = margin;
     this.origin = " (seed " + seed + "; repeat with -Dcontract.seed=" + seed + ")";
   }
 
@@ -152,7 +162,7 @@ final class OpComparison {
   }
 
   /**
-   * For attention.
+   * For attention, and for products that are added to a rounded output.
    *
    * @param factors that the op may round to the compute type inside, for {@link Tolerance}
    */
@@ -161,7 +171,7 @@ final class OpComparison {
   }
 
   private void check(String what, long length, int inside, Op op, Operand... operands) {
-    Object[] got = run(tested, op, operands);
+    Object[] got = run(tested, margin, op, operands);
     Object[] expected = run(reference, op, operands);
     for (int i = 0; i < operands.length; i++) {
       String name = what + ", operand " + i + " " + operands[i].shape() + origin;
@@ -186,10 +196,18 @@ final class OpComparison {
 
   /** The operands' contents after the op. */
   static Object[] run(TrainingBackend backend, Op op, Operand... operands) {
+    return run(backend, 0, op, operands);
+  }
+
+  private static Object[] run(TrainingBackend backend, int margin, Op op, Operand... operands) {
+    Tensor[] memory = new Tensor[operands.length];
     Tensor[] tensors = new Tensor[operands.length];
     try {
       for (int i = 0; i < operands.length; i++) {
-        tensors[i] = backend.allocate(operands[i].type(backend), operands[i].shape());
+        Shape shape = operands[i].shape();
+        Shape all = Shape.of(shape.elements() + 2L * margin);
+        memory[i] = backend.allocate(operands[i].type(backend), all);
+        tensors[i] = memory[i].rows(margin, shape.elements()).view(shape);
         if (operands[i].ints() != null) {
           write(backend, tensors[i], operands[i].ints());
         } else {
@@ -203,12 +221,27 @@ final class OpComparison {
             operands[i].ints() != null
                 ? readInts(backend, tensors[i])
                 : readFloats(backend, tensors[i]);
+        keptZeros(backend, memory[i], margin, i);
       }
       return results;
     } finally {
-      for (Tensor tensor : tensors) {
+      for (Tensor tensor : memory) {
         if (tensor != null) {
           tensor.close();
+        }
+      }
+    }
+  }
+
+  /** The elements around an operand are what memory is at first. */
+  private static void keptZeros(Backend backend, Tensor memory, int margin, int operand) {
+    long end = memory.shape().rows() - margin;
+    for (Tensor around : new Tensor[] {memory.rows(0, margin), memory.rows(end, margin)}) {
+      ByteBuffer bytes = buffer((int) around.bytes());
+      backend.read(bytes, around);
+      for (byte found : bytes.array()) {
+        if (found != 0) {
+          throw new AssertionError("The op wrote outside of its operand " + operand);
         }
       }
     }

@@ -9,6 +9,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.mixedgpu.tensor.DType;
+import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
 /** The contract finds what is wrong with a device of 16 bits, however wide its tolerances are. */
@@ -17,8 +18,23 @@ class PlantedFaultsTest {
 
   /** Each op below has one thing wrong. */
   private static final class Wrong extends RoundingBackend {
+    private Tensor newest;
+
     Wrong(DType type) {
       super(type);
+    }
+
+    @Override
+    public Tensor allocate(DType type, Shape shape) {
+      newest = super.allocate(type, shape);
+      return newest;
+    }
+
+    /** One element too many, behind the last operand. */
+    @Override
+    public void add(Tensor out, Tensor a, Tensor b) {
+      super.add(out, a, b);
+      super.fill(newest.rows(newest.shape().rows() - 1, 1), 1f);
     }
 
     /** Two units in the last place, in a single element. */
@@ -81,6 +97,17 @@ class PlantedFaultsTest {
     try (TrainingBackend wrong = new Wrong(type);
         ReferenceBackend reference = new ReferenceBackend()) {
       OpComparison compare = comparison(wrong, reference);
+      OpComparison views = new OpComparison(wrong, reference, 3, 1);
+      found(
+          () ->
+              views.check(
+                  "add",
+                  1,
+                  (b, t) -> b.add(t[0], t[1], t[2]),
+                  views.out(20),
+                  views.in(20),
+                  views.in(20)),
+          "outside of its operand 2");
       found(
           () -> compare.check("scale", 1, (b, t) -> b.scale(t[0], 3f), compare.inOut(20)),
           "1 of 20 elements differ; the worst, at 7");

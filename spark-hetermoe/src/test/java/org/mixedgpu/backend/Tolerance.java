@@ -20,7 +20,9 @@ import org.mixedgpu.tensor.DType;
  *       its size, however many terms there are. The largest of thousands of such errors is about
  *       five times their size, and rows differ in size, so 8 · u · (|expected| + rms), with the
  *       larger rms of the result's row and of all. The backward pass has three such factors: the
- *       probabilities, their gradients, and the rounded output that its row sums are made of.
+ *       probabilities, their gradients, and the rounded output that its row sums are made of. A
+ *       product that is rounded before it is added to an output is off by u of its own size, well
+ *       within one such factor.
  * </ol>
  *
  * @param length L: terms of the longest sum; 1 for an element-wise op

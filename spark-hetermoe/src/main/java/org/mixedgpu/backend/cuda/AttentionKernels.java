@@ -16,14 +16,6 @@ interface AttentionKernels {
    */
   void forward(AttentionCall call, CudaTensor out, CudaTensor logSumExp);
 
-  /**
-   * Queues the gradient of q.
-   *
-   * @param statistics what attentionStatistics of attention.cu has written
-   */
-  void backwardQueries(AttentionCall call, CudaTensor dQ, CudaTensor dOut, CudaTensor statistics);
-
-  /** Queues the gradients of k and v. */
-  void backwardKeys(
-      AttentionCall call, CudaTensor dK, CudaTensor dV, CudaTensor dOut, CudaTensor statistics);
+  /** Queues the gradients of q, k and v. */
+  void backward(AttentionCall call, AttentionGradients gradients);
 }

@@ -23,12 +23,17 @@ final class CudaAttention {
   private final List<AttentionKernels> variants;
 
   CudaAttention(CudaDevice device) {
-    this.device = device;
-    this.variants =
+    this(
+        device,
         List.of(
             new HopperAttention(device),
             new TensorCoreAttention(device),
-            new PlainAttention(device));
+            new PlainAttention(device)));
+  }
+
+  CudaAttention(CudaDevice device, List<AttentionKernels> variants) {
+    this.device = device;
+    this.variants = variants;
   }
 
   /**
@@ -63,26 +68,30 @@ final class CudaAttention {
       AttentionShape shape) {
     AttentionCall call = call(shape, q, k, v);
     CudaTensor statistics = device.scratch().bytes("attention.statistics", call.statisticsBytes());
+    int groups = AttentionCall.tiles(call.padded(), STATISTICS_QUERIES);
+    CudaTensor progress =
+        device
+            .scratch()
+            .bytes("attention.progress", (1 + call.queryHeads() * groups) * Integer.BYTES);
     device
         .kernels()
         .get("attention", "attentionStatistics", call.type(), "HEAD=" + shape.headDim())
         .launch(
             call.queryHeads(),
-            AttentionCall.tiles(call.padded(), STATISTICS_QUERIES),
+            groups,
             1,
             STATISTICS_THREADS,
             0,
             statistics,
-            null,
+            progress,
             dOut,
             out,
             logSumExp,
             call.queries(),
             shape.queryHeads(),
             call.padded());
-    AttentionKernels kernels = variant(call, dQ, dK, dV, dOut);
-    kernels.backwardQueries(call, dQ, dOut, statistics);
-    kernels.backwardKeys(call, dK, dV, dOut, statistics);
+    variant(call, dQ, dK, dV, dOut)
+        .backward(call, new AttentionGradients(dQ, dK, dV, dOut, statistics, progress));
   }
 
   private static AttentionCall call(

@@ -42,7 +42,14 @@ public final class CudaBackend implements TrainingBackend {
 
   /** Use {@link org.mixedgpu.backend.Backends#cuda}. */
   public CudaBackend(CudaOptions options) {
-    this.device = new CudaDevice(options);
+    this(new CudaDevice(options));
+  }
+
+  /**
+   * @param device closed with this
+   */
+  CudaBackend(CudaDevice device) {
+    this.device = device;
     this.checks = new TrainingOpChecks(device.computeType());
     this.elementwise = new CudaElementwise(device);
     this.rows = new CudaRows(device);

@@ -4,6 +4,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
 import java.util.concurrent.atomic.AtomicInteger;
 import jcuda.driver.CUcontext;
 import jcuda.driver.CUdevice;
@@ -33,15 +34,22 @@ final class CudaDevice implements AutoCloseable {
     }
   }
 
+  /**
+   * What distinguishes a generation for kernels.
+   *
+   * @param sharedBytesPerBlock the most shared memory of a block
+   */
+  record Generation(ComputeCapability capability, int sharedBytesPerBlock) {}
+
   private final Handle handle = new Handle();
   private final CUcontext context = new CUcontext();
   private final int driverVersion;
   private final String model;
+  private final ComputeCapability card;
   private final ComputeCapability capability;
   private final DType computeType;
   private final int multiprocessors;
   private final int sharedBytesPerBlock;
-  private final CudaLibraries libraries = CudaLibraries.ofThisProcess();
   private final Nvrtc nvrtc;
   private final CudaEvents events = new CudaEvents(this);
   private final CudaMemory memory;
@@ -51,32 +59,50 @@ final class CudaDevice implements AutoCloseable {
   private volatile boolean closed;
 
   CudaDevice(CudaOptions options) {
+    this(options, Optional.empty());
+  }
+
+  /**
+   * @param olderGeneration kernels are chosen and compiled as for this one, which must not be newer
+   *     than the GPU: for tests of other cards' kernels
+   */
+  CudaDevice(CudaOptions options, Optional<Generation> olderGeneration) {
     CudaDriver.require(CudaDriver.LIBRARY);
     Path cacheFolder = KernelCache.folder(options.cacheDirectory());
     driverVersion = CudaDriver.open(cacheFolder);
     find(options.device());
     model = model();
-    capability =
+    card =
         new ComputeCapability(
             attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR),
             attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR));
+    capability = olderGeneration.map(Generation::capability).orElse(card);
     checkUsable();
     computeType = computeType(options.computeType());
     multiprocessors = attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
     sharedBytesPerBlock =
-        attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN);
+        olderGeneration
+            .map(Generation::sharedBytesPerBlock)
+            .orElseGet(
+                () ->
+                    attribute(
+                        CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN));
+    CudaLibraries libraries = CudaLibraries.ofThisProcess();
     nvrtc = new Nvrtc(libraries.open("NVRTC", libraryNames("nvrtc")));
-    check(JCudaDriver.cuDevicePrimaryCtxRetain(context, handle), "cuDevicePrimaryCtxRetain", "");
-    makeCurrent();
+    CublasLt.bind(libraries.open("cuBLASLt", libraryNames("cublasLt")));
     long[] bytes = new long[1];
     check(JCudaDriver.cuDeviceTotalMem(bytes, handle), "cuDeviceTotalMem", "");
-    memory =
-        new CudaMemory(
-            this,
-            "cuda-" + COUNT.incrementAndGet(),
-            Math.min(options.memoryLimitBytes(), bytes[0]));
-    streams = new CudaStreams(this);
-    faults = new CudaFaults(this, streams.standard());
+    long limit = Math.min(options.memoryLimitBytes(), bytes[0]);
+    check(JCudaDriver.cuDevicePrimaryCtxRetain(context, handle), "cuDevicePrimaryCtxRetain", "");
+    try {
+      makeCurrent();
+      memory = new CudaMemory(this, "cuda-" + COUNT.incrementAndGet(), limit);
+      streams = new CudaStreams(this);
+      faults = new CudaFaults(this, streams.standard());
+    } catch (RuntimeException e) {
+      JCudaDriver.cuDevicePrimaryCtxRelease(handle);
+      throw e;
+    }
     kernels = new Kernels(this, nvrtc, new KernelCache(cacheFolder, "NVRTC " + nvrtc.version()));
   }
 
@@ -166,6 +192,11 @@ final class CudaDevice implements AutoCloseable {
     return capability;
   }
 
+  /** Whether kernels are compiled for an older generation than the GPU's. */
+  boolean isOlderThanTheCard() {
+    return !capability.equals(card);
+  }
+
   /** The capability times ten, such as 90. */
   int arch() {
     return 10 * capability.major() + capability.minor();
@@ -198,12 +229,8 @@ final class CudaDevice implements AutoCloseable {
   }
 
   /** File names of one of CUDA's libraries that suit this driver and GPU, best first. */
-  List<String> libraryNames(String name) {
+  private List<String> libraryNames(String name) {
     return CudaDriver.libraries(name, driverVersion, arch());
-  }
-
-  CudaLibraries libraries() {
-    return libraries;
   }
 
   // --- what it has ----------------------------------------------------------------------------

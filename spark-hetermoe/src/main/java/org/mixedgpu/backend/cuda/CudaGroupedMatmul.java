@@ -8,12 +8,10 @@ import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
 
 /**
- * Products per expert over uneven groups of rows. Their offsets stay on the device, where each block
- * finds its tiles; a bad offset is a fault of the device. Operands have been checked.
+ * Products per expert over uneven groups of rows. Their offsets stay on the device, where each
+ * block finds its tiles; a bad offset is a fault of the device. Operands have been checked.
  */
 final class CudaGroupedMatmul {
-  private static final String WHAT = "groupedMatmul";
-
   /** Above this the maps of tensors that are gone are the most; all are made again. */
   private static final int MOST_MAPS = 8192;
 
@@ -72,7 +70,8 @@ final class CudaGroupedMatmul {
             GroupedTiles.aligned(type, n, k, out.pointer(), left.pointer(), right.pointer()),
             product,
             rows,
-            experts);
+            n,
+            k);
     device
         .kernels()
         .get(tiles.file(), product.function(), type, tiles.defines())
@@ -103,14 +102,13 @@ final class CudaGroupedMatmul {
     long across = parts(product == GroupedTiles.Product.NT ? n : k, tiles.cols());
     Check.that(
         (down + experts) * (across + 1) <= Integer.MAX_VALUE,
-        "%s counts its tiles in 31 bits; %d rows, %d experts of %d x %d are too many",
-        WHAT,
+        "groupedMatmul counts its tiles in 31 bits; %d rows, %d experts of %d x %d are too many",
         rows,
         experts,
         n,
         k);
-    long most = (long) device.multiprocessors() * tiles.blocksPerMultiprocessor();
-    return parts(Math.min(most, down * across), tiles.cluster()) * tiles.cluster();
+    return Math.min(
+        (long) device.multiprocessors() * tiles.blocksPerMultiprocessor(), down * across);
   }
 
   private static long parts(long whole, int part) {

@@ -1,12 +1,22 @@
 package org.mixedgpu.backend.cuda;
 
+import org.mixedgpu.device.ComputeCapability;
+
 /** Cross entropy with its gradient; {@code loss.cu}. */
 final class CudaLoss {
-  /** Shared memory that keeps a part of a row between its two passes. */
-  private static final int KEEP_BYTES = 96 << 10;
+  private static final ComputeCapability CLUSTERS = new ComputeCapability(9, 0);
+
+  /** Blocks that share a row, at most: what every GPU with clusters has. */
+  private static final int MOST_CLUSTER = 8;
+
+  /**
+   * Shared memory of a block that keeps logits between the two passes; three such blocks fit on a
+   * multiprocessor of a data centre's GPU.
+   */
+  private static final int KEEP_BYTES = 66 << 10;
 
   private static final int WARP = 32;
-  private static final int MOST_THREADS = 1024;
+  private static final int MOST_THREADS = 512;
 
   private final CudaDevice device;
 
@@ -22,17 +32,25 @@ final class CudaLoss {
       float gradScale) {
     long width = logits.shape().dim(1);
     int access = Geometry.access(width, logits, dLogits);
-    long accesses = width / access;
     int bytes = access * logits.type().bytes();
+    long accesses = width / access;
+    long room = KEEP_BYTES / bytes;
+    int cluster = 1;
+    if (dLogits != null && access > 1 && device.capability().compareTo(CLUSTERS) >= 0) {
+      cluster = Geometry.lanes(Geometry.parts(accesses, room), MOST_CLUSTER);
+    } else if (accesses > room) {
+      // The rest of a row is read again: from the second-level cache, if few rows are under way.
+      room = (device.sharedBytesPerBlock() - Geometry.STATIC_BYTES) / bytes;
+    }
+    long part = Geometry.parts(accesses, cluster);
+    int kept = dLogits == null ? 0 : (int) Math.min(part, room);
     int threads =
-        Math.max(WARP, Geometry.lanes(Geometry.parts(accesses, Geometry.AHEAD), MOST_THREADS));
-    int room = Math.min(KEEP_BYTES, device.sharedBytesPerBlock() - Geometry.STATIC_BYTES) / bytes;
-    int kept = dLogits == null ? 0 : (int) Math.min(accesses, room);
+        Math.max(WARP, Geometry.lanes(Geometry.parts(part, Geometry.AHEAD), MOST_THREADS));
     device
         .kernels()
-        .get("loss", "crossEntropy", logits.type())
+        .get("loss", "crossEntropy", logits.type(), "CLUSTER=" + cluster)
         .launch(
-            logits.shape().rows(),
+            logits.shape().rows() * cluster,
             1,
             1,
             threads,

@@ -2,15 +2,17 @@ package org.mixedgpu.backend.cuda;
 
 import com.sun.jna.Memory;
 import com.sun.jna.Pointer;
+import java.util.LinkedHashMap;
 import java.util.Map;
-import java.util.concurrent.ConcurrentHashMap;
 import org.mixedgpu.backend.Transpose;
 import org.mixedgpu.tensor.DType;
 
 /**
  * Dense products by cuBLASLt: sums in F32 (without TF32), parts of a sum added in a fixed order. A
  * product of F32 operands into a 16-bit output, which cuBLASLt does not have, is made in F32 and
- * rounded once.
+ * rounded once. Where beta is not 0 and the output has 16 bits, cuBLASLt's kernels for Hopper round
+ * the product before they add the output to it, as they do under PyTorch; those that do not are
+ * many times slower.
  */
 final class CudaMatrix {
   /** What NVIDIA advises for Hopper; fewer algorithms fit into less. */
@@ -18,10 +20,17 @@ final class CudaMatrix {
 
   private static final int MOST_ALIGNMENT = 16;
 
+  /** Some KiB of host memory each; prompts of many lengths have many shapes. */
+  private static final int MOST_PLANS = 2048;
+
   private final CudaDevice device;
   private final CudaElementwise elementwise;
   private final long handle;
-  private final Map<MatrixPlan.Key, MatrixPlan> plans = new ConcurrentHashMap<>();
+
+  /**
+   * The latest used. Its monitor is held while a plan is used, so that none is closed meanwhile.
+   */
+  private final Map<MatrixPlan.Key, MatrixPlan> plans = new LinkedHashMap<>(16, 0.75f, true);
 
   /** One, zero: factors, as cuBLASLt reads them. */
   private final Memory factors = new Memory(2 * Float.BYTES);
@@ -29,7 +38,6 @@ final class CudaMatrix {
   CudaMatrix(CudaDevice device, CudaElementwise elementwise) {
     this.device = device;
     this.elementwise = elementwise;
-    CublasLt.bind(device.libraries().open("cuBLASLt", device.libraryNames("cublasLt")));
     try (Memory cell = new Memory(Long.BYTES)) {
       CublasLt.check(
           CublasLt.cublasLtCreate(Pointer.nativeValue(cell)), "cublasLtCreate", device.toString());
@@ -93,21 +101,35 @@ final class CudaMatrix {
             alignment(a.pointer()),
             alignment(b.pointer()),
             alignment(out.pointer()));
-    MatrixPlan plan =
-        plans.computeIfAbsent(key, wanted -> new MatrixPlan(handle, wanted, WORKSPACE_BYTES));
     CudaStream stream = device.current();
     CudaTensor workspace = stream.scratch().bytes("cublasLt", WORKSPACE_BYTES);
-    long ones = Pointer.nativeValue(factors);
-    plan.run(
-        handle,
-        out.pointer(),
-        a.pointer(),
-        b.pointer(),
-        ones,
-        beta == 1 ? ones : beta == 0 ? ones + Float.BYTES : stream.arguments().single(beta),
-        workspace.pointer(),
-        WORKSPACE_BYTES,
-        stream.address());
+    long one = Pointer.nativeValue(factors);
+    long zero = one + Float.BYTES;
+    synchronized (plans) {
+      plan(key)
+          .run(
+              handle,
+              out.pointer(),
+              a.pointer(),
+              b.pointer(),
+              one,
+              beta == 1 ? one : beta == 0 ? zero : stream.arguments().single(beta),
+              workspace.pointer(),
+              WORKSPACE_BYTES,
+              stream.address());
+    }
+  }
+
+  private MatrixPlan plan(MatrixPlan.Key key) {
+    MatrixPlan plan = plans.get(key);
+    if (plan == null) {
+      if (plans.size() >= MOST_PLANS) {
+        plans.remove(plans.keySet().iterator().next()).close();
+      }
+      plan = new MatrixPlan(handle, key, WORKSPACE_BYTES);
+      plans.put(key, plan);
+    }
+    return plan;
   }
 
   private static int alignment(long address) {

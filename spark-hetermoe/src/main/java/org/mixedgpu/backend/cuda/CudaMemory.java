@@ -11,8 +11,9 @@ import org.mixedgpu.tensor.Shape;
 
 /**
  * A device's memory: the driver's stream-ordered pool, which keeps what was freed for the next
- * allocation, under an exact account and a hard limit. What is counted is what was asked for; the
- * pool rounds up to 512 bytes and takes pages of 2 MiB from the device.
+ * allocation, under an exact account and a hard limit. What is counted is what was asked for, from
+ * the call that allocates to the one that closes; the pool rounds up to 512 bytes, takes pages of 2
+ * MiB from the device, and has a closed tensor's memory until the work queued before is done.
  */
 final class CudaMemory {
   private final CudaDevice device;

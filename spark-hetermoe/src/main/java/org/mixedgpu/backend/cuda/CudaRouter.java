@@ -6,8 +6,11 @@ import org.mixedgpu.tensor.DType;
 final class CudaRouter {
   private static final String FILE = "router";
 
-  /** A warp per row. */
-  private static final int ROWS_PER_BLOCK = Geometry.THREADS / 32;
+  private static final int WARP = 32;
+  private static final int ROWS_PER_BLOCK = Geometry.THREADS / WARP;
+
+  /** Experts that a lane keeps in registers, at most. */
+  private static final int MOST_CACHED = 16;
 
   private final CudaDevice device;
   private final CudaSort sort;
@@ -24,9 +27,11 @@ final class CudaRouter {
       CudaTensor logits,
       boolean renormalise) {
     long rows = logits.shape().rows();
+    long count = logits.shape().dim(1);
+    int cached = Geometry.lanes(Geometry.parts(count, WARP), MOST_CACHED);
     device
         .kernels()
-        .get(FILE, "routerTopK", DType.F32)
+        .get(FILE, "routerTopK", DType.F32, "CACHED=" + cached)
         .launch(
             Geometry.parts(rows, ROWS_PER_BLOCK),
             1,
@@ -38,7 +43,7 @@ final class CudaRouter {
             experts,
             logits,
             rows,
-            (int) logits.shape().dim(1),
+            (int) count,
             (int) experts.shape().dim(1),
             renormalise ? 1 : 0);
   }

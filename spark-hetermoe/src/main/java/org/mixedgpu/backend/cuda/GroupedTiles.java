@@ -1,5 +1,6 @@
 package org.mixedgpu.backend.cuda;
 
+import java.util.Locale;
 import org.mixedgpu.tensor.DType;
 
 /**
@@ -11,7 +12,6 @@ import org.mixedgpu.tensor.DType;
  * @param cols of the same
  * @param threads of a block
  * @param blocksPerMultiprocessor that fit at once
- * @param cluster blocks that work on neighbouring tiles
  * @param sharedBytes dynamic shared memory of a block
  * @param defines for the compiler
  */
@@ -21,7 +21,6 @@ record GroupedTiles(
     int cols,
     int threads,
     int blocksPerMultiprocessor,
-    int cluster,
     int sharedBytes,
     String... defines) {
 
@@ -32,11 +31,21 @@ record GroupedTiles(
     TN;
 
     String function() {
-      return "grouped_" + name().toLowerCase(java.util.Locale.ROOT);
+      return "grouped_" + name().toLowerCase(Locale.ROOT);
     }
   }
 
-  private static final GroupedTiles ANY = new GroupedTiles("grouped_gemm", 128, 128, 256, 2, 1, 0);
+  private static final GroupedTiles ANY = new GroupedTiles("grouped_gemm", 128, 128, 256, 2, 0);
+
+  private static final GroupedTiles WARPS_SM75 = warps(128, 128, 32, 2, 1);
+  private static final GroupedTiles WARPS = warps(128, 128, 32, 3, 2);
+  private static final GroupedTiles WIDE_WARPS = warps(128, 256, 64, 3, 1);
+
+  private static final GroupedTiles SHARED_TILES = copied(128, 256, 4, false);
+  private static final GroupedTiles OWN_TILES = copied(128, 192, 5, true);
+
+  /** Above this many summed indexes, storing results is too little of the work to be hidden. */
+  private static final int LONG_SUM = 2048;
 
   /** What the copy engine, cp.async and 16-byte loads need of pointers and of rows. */
   static boolean aligned(DType type, int n, int k, long... pointers) {
@@ -55,24 +64,48 @@ record GroupedTiles(
    * @param type the compute type
    * @param aligned see {@link #aligned}
    * @param rows of all groups
+   * @param n of w[experts,n,k]
+   * @param k of the same
    */
   static GroupedTiles choose(
-      int arch, int sharedBytes, DType type, boolean aligned, Product product, long rows, int experts) {
+      int arch,
+      int sharedBytes,
+      DType type,
+      boolean aligned,
+      Product product,
+      long rows,
+      int n,
+      int k) {
     boolean tensorCores = type == DType.F16 && arch >= 75 || type == DType.BF16 && arch >= 80;
     // Without rows there is no tensor to describe to the copy engine, and nothing to compute.
     if (!tensorCores || !aligned || rows == 0) {
       return ANY;
     }
     if (arch == 90) {
-      return hopper(product, rows, experts);
+      return hopper(product, n, k);
     }
-    return product != Product.TN && sharedBytes >= 3 * (128 + 256) * 64 * 2
-        ? warps(128, 256, 64, 3, 1)
-        : warps(128, 128, 32, arch >= 80 ? 3 : 2, arch >= 80 ? 2 : 1);
+    if (arch < 80) {
+      return WARPS_SM75;
+    }
+    return product != Product.TN && sharedBytes >= WIDE_WARPS.sharedBytes ? WIDE_WARPS : WARPS;
   }
 
-  private static GroupedTiles hopper(Product product, long rows, int experts) {
-    return copied(128, 256, 4, false, 1, false);
+  /**
+   * Tiles of their own for each warpgroup hide the stores, which counts where sums are short, unless
+   * their width suits the columns worse.
+   */
+  private static GroupedTiles hopper(Product product, int n, int k) {
+    if (product == Product.TN) {
+      return SHARED_TILES;
+    }
+    int cols = product == Product.NT ? n : k;
+    int sum = product == Product.NT ? k : n;
+    boolean suits = OWN_TILES.padded(cols) <= SHARED_TILES.padded(cols) * 1.04;
+    return suits && sum <= LONG_SUM ? OWN_TILES : SHARED_TILES;
+  }
+
+  private long padded(int columns) {
+    return (columns + cols - 1L) / cols * cols;
   }
 
   /** Eight warps in two rows, fed by their own threads. */
@@ -83,7 +116,6 @@ record GroupedTiles(
         n,
         256,
         blocks,
-        1,
         stages * (m + n) * k * 2,
         "BM=" + m,
         "BN=" + n,
@@ -94,22 +126,18 @@ record GroupedTiles(
   }
 
   /** Two warpgroups, fed by the copy engine. */
-  private static GroupedTiles copied(
-      int m, int n, int stages, boolean pingPong, int cluster, boolean shareLeft) {
+  private static GroupedTiles copied(int m, int n, int stages, boolean own) {
     return new GroupedTiles(
         "grouped_gemm.sm90",
         m,
         n,
         384,
         1,
-        cluster,
         stages * (m + n) * 128 + 1024,
         "BM=" + m,
         "BN=" + n,
         "STAGES=" + stages,
-        "PINGPONG=" + (pingPong ? 1 : 0),
-        "CLUSTER=" + cluster,
-        "SHARE_A=" + (shareLeft ? 1 : 0));
+        "PINGPONG=" + (own ? 1 : 0));
   }
 
   /** Whether its operands are tensor maps. */

@@ -1,71 +1,37 @@
 package org.mixedgpu.backend.cuda;
 
-import java.util.LinkedHashMap;
-import java.util.Map;
+import java.util.function.Predicate;
 import org.mixedgpu.backend.AttentionShape;
-import org.mixedgpu.base.Fault;
-import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.device.ComputeCapability;
 import org.mixedgpu.tensor.DType;
 
 /**
- * Attention for bf16 and fp16 by wgmma and the copy engine, kernel file attention.sm90: head sizes
- * 64 and 128, compute capability 9.0.
+ * Attention for bf16 and fp16 by wgmma and the copy engine, compute capability 9.0: head sizes 64
+ * and 128. The backward pass is one kernel where there is enough work, else two, which compute the
+ * scores twice.
  */
 final class HopperAttention implements AttentionKernels {
-  static final String FILE = "attention.sm90";
+  static final String FORWARD_FILE = "attention.sm90";
+  static final String BACKWARD_FILE = "attention_backward.sm90";
+  static final String ONE_PASS_FILE = "attention_one_pass.sm90";
 
   private static final ComputeCapability CAPABILITY = new ComputeCapability(9, 0);
-
-  /** Rows of a box of what a warpgroup owns. */
-  private static final int OWN = 64;
-
-  /** Columns of a box: the 128 bytes of the swizzle. */
-  private static final int COLUMNS = 64;
-
-  /** Maps kept: those of some dozen layers, 128 bytes each. */
-  private static final int MOST_MAPS = 4096;
-
-  /**
-   * How a kernel is cut.
-   *
-   * @param consumers warpgroups that compute, beside one that loads
-   * @param other rows of the other side at a time
-   * @param stages tiles of the other side on their way
-   */
-  private record Tiles(int consumers, int other, int stages) {
-    int own() {
-      return consumers * OWN;
-    }
-
-    int threads() {
-      return (consumers + 1) * 128;
-    }
-
-    /** Alignment, two own tiles, two of the other side with their statistics, barriers. */
-    int bytes(int headDim) {
-      return 1024
-          + 2 * own() * headDim * 2
-          + stages * (2 * other * headDim * 2 + other * 8)
-          + 16
-          + stages * 32;
-    }
-  }
-
-  private record MapKey(
-      long pointer, DType type, int heads, int rows, int batch, int width, int box) {}
+  private static final int FINISH_THREADS = 256;
 
   private final CudaDevice device;
-  private final Map<MapKey, byte[]> maps =
-      new LinkedHashMap<>(16, 0.75f, true) {
-        @Override
-        protected boolean removeEldestEntry(Map.Entry<MapKey, byte[]> eldest) {
-          return size() > MOST_MAPS;
-        }
-      };
+  private final Predicate<AttentionCall> onePass;
+  private final HopperMaps maps = new HopperMaps();
 
   HopperAttention(CudaDevice device) {
+    this(device, call -> HopperTiles.onePass(call, device.multiprocessors()));
+  }
+
+  /**
+   * @param onePass whether a call's backward pass, of head size 128, is one kernel
+   */
+  HopperAttention(CudaDevice device, Predicate<AttentionCall> onePass) {
     this.device = device;
+    this.onePass = onePass;
   }
 
   @Override
@@ -82,18 +48,18 @@ final class HopperAttention implements AttentionKernels {
   @Override
   public void forward(AttentionCall call, CudaTensor out, CudaTensor logSumExp) {
     AttentionShape shape = call.shape();
-    Tiles tiles = tiles(AttentionPass.FORWARD, shape.headDim());
-    kernel(AttentionPass.FORWARD, call)
+    HopperTiles tiles = HopperTiles.of(AttentionPass.FORWARD, shape.headDim());
+    kernel(FORWARD_FILE, AttentionPass.FORWARD, call, tiles)
         .launch(
             blocks(call.queryHeads(), call.queries(), tiles),
             1,
             1,
             tiles.threads(),
             tiles.bytes(shape.headDim()),
-            queryMap(call, out, OWN),
-            queryMap(call, call.q(), OWN),
-            keyMap(call, call.k(), tiles.other()),
-            keyMap(call, call.v(), tiles.other()),
+            maps.queries(call, out, HopperTiles.ROWS),
+            maps.queries(call, call.q(), HopperTiles.ROWS),
+            maps.keys(call, call.k(), tiles.other()),
+            maps.keys(call, call.v(), tiles.other()),
             logSumExp,
             call.queries(),
             call.keys(),
@@ -105,23 +71,31 @@ final class HopperAttention implements AttentionKernels {
   }
 
   @Override
-  public void backwardQueries(
-      AttentionCall call, CudaTensor dQ, CudaTensor dOut, CudaTensor statistics) {
+  public void backward(AttentionCall call, AttentionGradients gradients) {
+    if (call.shape().headDim() == 128 && onePass.test(call)) {
+      onePass(call, gradients);
+    } else {
+      queries(call, gradients);
+      keys(call, gradients);
+    }
+  }
+
+  private void queries(AttentionCall call, AttentionGradients gradients) {
     AttentionShape shape = call.shape();
-    Tiles tiles = tiles(AttentionPass.BACKWARD_QUERIES, shape.headDim());
-    kernel(AttentionPass.BACKWARD_QUERIES, call)
+    HopperTiles tiles = HopperTiles.of(AttentionPass.BACKWARD_QUERIES, shape.headDim());
+    kernel(BACKWARD_FILE, AttentionPass.BACKWARD_QUERIES, call, tiles)
         .launch(
             blocks(call.queryHeads(), call.queries(), tiles),
             1,
             1,
             tiles.threads(),
             tiles.bytes(shape.headDim()),
-            queryMap(call, dQ, OWN),
-            queryMap(call, dOut, OWN),
-            queryMap(call, call.q(), OWN),
-            keyMap(call, call.k(), tiles.other()),
-            keyMap(call, call.v(), tiles.other()),
-            statistics,
+            maps.queries(call, gradients.dQ(), HopperTiles.ROWS),
+            maps.queries(call, gradients.dOut(), HopperTiles.ROWS),
+            maps.queries(call, call.q(), HopperTiles.ROWS),
+            maps.keys(call, call.k(), tiles.other()),
+            maps.keys(call, call.v(), tiles.other()),
+            gradients.statistics(),
             call.queries(),
             call.keys(),
             shape.queryHeads(),
@@ -132,25 +106,23 @@ final class HopperAttention implements AttentionKernels {
             call.padded());
   }
 
-  @Override
-  public void backwardKeys(
-      AttentionCall call, CudaTensor dK, CudaTensor dV, CudaTensor dOut, CudaTensor statistics) {
+  private void keys(AttentionCall call, AttentionGradients gradients) {
     AttentionShape shape = call.shape();
-    Tiles tiles = tiles(AttentionPass.BACKWARD_KEYS, shape.headDim());
-    kernel(AttentionPass.BACKWARD_KEYS, call)
+    HopperTiles tiles = HopperTiles.of(AttentionPass.BACKWARD_KEYS, shape.headDim());
+    kernel(BACKWARD_FILE, AttentionPass.BACKWARD_KEYS, call, tiles)
         .launch(
             blocks(call.kvHeads(), call.keys(), tiles),
             1,
             1,
             tiles.threads(),
             tiles.bytes(shape.headDim()),
-            keyMap(call, dK, OWN),
-            keyMap(call, dV, OWN),
-            queryMap(call, dOut, tiles.other()),
-            queryMap(call, call.q(), tiles.other()),
-            keyMap(call, call.k(), OWN),
-            keyMap(call, call.v(), OWN),
-            statistics,
+            maps.keys(call, gradients.dK(), HopperTiles.ROWS),
+            maps.keys(call, gradients.dV(), HopperTiles.ROWS),
+            maps.queries(call, gradients.dOut(), tiles.other()),
+            maps.queries(call, call.q(), tiles.other()),
+            maps.keys(call, call.k(), HopperTiles.ROWS),
+            maps.keys(call, call.v(), HopperTiles.ROWS),
+            gradients.statistics(),
             call.queries(),
             call.keys(),
             shape.queryHeads(),
@@ -161,64 +133,68 @@ final class HopperAttention implements AttentionKernels {
             call.padded());
   }
 
-  private static Tiles tiles(AttentionPass pass, int headDim) {
-    boolean wide = headDim == 128;
-    switch (pass) {
-      case FORWARD:
-        return wide ? new Tiles(2, 128, 2) : new Tiles(3, 128, 2);
-      case BACKWARD_QUERIES:
-        return new Tiles(2, 64, 4);
-      case BACKWARD_KEYS:
-        return new Tiles(2, 64, wide ? 2 : 4);
-    }
-    throw new MixedGpuException(Fault.BUG, "No tiles for " + pass);
+  private void onePass(AttentionCall call, AttentionGradients gradients) {
+    AttentionShape shape = call.shape();
+    HopperTiles tiles = HopperTiles.ONE_PASS;
+    CudaTensor sums =
+        device
+            .scratch()
+            .bytes(
+                "attention.sums",
+                call.queryHeads() * call.padded() * shape.headDim() * Float.BYTES);
+    String[] defines = tiles.defines("BACKWARD", shape.headDim());
+    device
+        .kernels()
+        .get(ONE_PASS_FILE, "attentionBackward", call.type(), defines)
+        .launch(
+            blocks(call.kvHeads(), call.keys(), tiles),
+            1,
+            1,
+            tiles.threads(),
+            tiles.bytes(shape.headDim()),
+            maps.keys(call, gradients.dK(), HopperTiles.ROWS),
+            maps.keys(call, gradients.dV(), HopperTiles.ROWS),
+            maps.queries(call, gradients.dOut(), tiles.other()),
+            maps.queries(call, call.q(), tiles.other()),
+            maps.keys(call, call.k(), HopperTiles.ROWS),
+            maps.keys(call, call.v(), HopperTiles.ROWS),
+            sums,
+            gradients.progress(),
+            gradients.statistics(),
+            call.queries(),
+            call.keys(),
+            shape.queryHeads(),
+            shape.kvHeads(),
+            shape.batch(),
+            shape.window(),
+            shape.scale(),
+            call.padded());
+    device
+        .kernels()
+        .get(ONE_PASS_FILE, "attentionBackwardFinish", call.type(), defines)
+        .launch(
+            call.queryHeads(),
+            AttentionCall.tiles(call.padded(), tiles.other()),
+            1,
+            FINISH_THREADS,
+            0,
+            gradients.dQ(),
+            sums,
+            call.queries(),
+            shape.queryHeads(),
+            shape.scale(),
+            call.padded());
   }
 
-  static String[] defines(AttentionPass pass, int headDim) {
-    Tiles tiles = tiles(pass, headDim);
-    return new String[] {
-      pass.name(),
-      "HEAD=" + headDim,
-      "CONSUMERS=" + tiles.consumers(),
-      "OTHER=" + tiles.other(),
-      "STAGES=" + tiles.stages()
-    };
-  }
-
-  private Kernel kernel(AttentionPass pass, AttentionCall call) {
+  private Kernel kernel(String file, AttentionPass pass, AttentionCall call, HopperTiles tiles) {
     return device
         .kernels()
-        .get(FILE, pass.function(), call.type(), defines(pass, call.shape().headDim()));
+        .get(
+            file, pass.function(), call.type(), tiles.defines(pass.name(), call.shape().headDim()));
   }
 
   /** One block per multiprocessor takes piece after piece of the work. */
-  private long blocks(long heads, int rows, Tiles tiles) {
+  private long blocks(long heads, int rows, HopperTiles tiles) {
     return Math.min(heads * AttentionCall.tiles(rows, tiles.own()), device.multiprocessors());
-  }
-
-  private byte[] queryMap(AttentionCall call, CudaTensor tensor, int rows) {
-    return map(call, tensor, call.shape().queryHeads(), call.queries(), rows);
-  }
-
-  private byte[] keyMap(AttentionCall call, CudaTensor tensor, int rows) {
-    return map(call, tensor, call.shape().kvHeads(), call.keys(), rows);
-  }
-
-  /** [batch, rows, heads, headDim] in boxes of one head: rows outside a sequence are no rows. */
-  private byte[] map(AttentionCall call, CudaTensor tensor, int heads, int rows, int box) {
-    int batch = call.shape().batch();
-    int width = call.shape().headDim();
-    MapKey key = new MapKey(tensor.pointer(), call.type(), heads, rows, batch, width, box);
-    synchronized (maps) {
-      return maps.computeIfAbsent(
-          key,
-          k ->
-              TensorMaps.dense(
-                  k.type,
-                  k.pointer,
-                  new long[] {batch, rows, heads, width},
-                  new int[] {1, box, 1, COLUMNS},
-                  TensorMaps.Swizzle.BYTES_128));
-    }
   }
 }

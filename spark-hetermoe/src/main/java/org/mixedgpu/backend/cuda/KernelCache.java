@@ -88,7 +88,7 @@ final class KernelCache {
     }
     long start = System.nanoTime();
     byte[] cubin = compile.get();
-    LOG.info(
+    LOG.debug(
         "Compiled {}.cu with {} for {} in {} ms",
         source.file(),
         compiler,

@@ -53,6 +53,16 @@ record KernelSource(String file, String text, List<String> options) {
     return new KernelSource(file, text, List.copyOf(options));
   }
 
+  /** The same for any card of this generation or a later one, whose driver finishes it. */
+  KernelSource portable() {
+    return new KernelSource(
+        file, text, options.stream().map(option -> option.replace("=sm_", "=compute_")).toList());
+  }
+
+  boolean isPortable() {
+    return options.stream().anyMatch(option -> option.contains("=compute_"));
+  }
+
   /** The suffix of a variant such as {@code attention.sm80}; 70 where there is none. */
   static int lowestArch(String file) {
     int at = file.lastIndexOf(".sm");

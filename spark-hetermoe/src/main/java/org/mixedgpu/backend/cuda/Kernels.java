@@ -61,6 +61,13 @@ final class Kernels {
 
   private CUmodule load(ModuleKey key) {
     KernelSource source = KernelSource.of(key.file, device.arch(), key.type, key.defines);
+    if (device.isOlderThanTheCard()) {
+      source = source.portable();
+    }
+    return load(key, source);
+  }
+
+  private CUmodule load(ModuleKey key, KernelSource source) {
     byte[] cubin = cache.get(source, () -> nvrtc.compile(source));
     CUmodule module = new CUmodule();
     device.check(

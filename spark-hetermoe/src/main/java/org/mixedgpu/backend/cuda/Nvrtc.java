@@ -38,6 +38,10 @@ final class Nvrtc {
     int nvrtcGetCUBINSize(Pointer program, LongByReference bytes);
 
     int nvrtcGetCUBIN(Pointer program, byte[] cubin);
+
+    int nvrtcGetPTXSize(Pointer program, LongByReference bytes);
+
+    int nvrtcGetPTX(Pointer program, byte[] ptx);
   }
 
   private final Calls calls;
@@ -56,7 +60,10 @@ final class Nvrtc {
     return version;
   }
 
-  /** A cubin for the architecture that the options name; {@code BUG} with the compiler's log. */
+  /**
+   * Machine code for the architecture that the options name, PTX where the source is portable;
+   * {@code BUG} with the compiler's log.
+   */
   byte[] compile(KernelSource source) {
     PointerByReference handle = new PointerByReference();
     check(
@@ -78,14 +85,26 @@ final class Nvrtc {
                 calls.nvrtcGetErrorString(result),
                 log(program)));
       }
-      LongByReference size = new LongByReference();
-      check(calls.nvrtcGetCUBINSize(program, size), "nvrtcGetCUBINSize", source.file());
-      byte[] cubin = new byte[Math.toIntExact(size.getValue())];
-      check(calls.nvrtcGetCUBIN(program, cubin), "nvrtcGetCUBIN", source.file());
-      return cubin;
+      return source.isPortable() ? ptx(program, source) : cubin(program, source);
     } finally {
       calls.nvrtcDestroyProgram(handle);
     }
+  }
+
+  private byte[] cubin(Pointer program, KernelSource source) {
+    LongByReference size = new LongByReference();
+    check(calls.nvrtcGetCUBINSize(program, size), "nvrtcGetCUBINSize", source.file());
+    byte[] cubin = new byte[Math.toIntExact(size.getValue())];
+    check(calls.nvrtcGetCUBIN(program, cubin), "nvrtcGetCUBIN", source.file());
+    return cubin;
+  }
+
+  private byte[] ptx(Pointer program, KernelSource source) {
+    LongByReference size = new LongByReference();
+    check(calls.nvrtcGetPTXSize(program, size), "nvrtcGetPTXSize", source.file());
+    byte[] ptx = new byte[Math.toIntExact(size.getValue())];
+    check(calls.nvrtcGetPTX(program, ptx), "nvrtcGetPTX", source.file());
+    return ptx;
   }
 
   private String log(Pointer program) {

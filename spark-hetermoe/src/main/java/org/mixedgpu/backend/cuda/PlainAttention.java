@@ -47,8 +47,12 @@ final class PlainAttention implements AttentionKernels {
   }
 
   @Override
-  public void backwardQueries(
-      AttentionCall call, CudaTensor dQ, CudaTensor dOut, CudaTensor statistics) {
+  public void backward(AttentionCall call, AttentionGradients gradients) {
+    backwardQueries(call, gradients);
+    backwardKeys(call, gradients);
+  }
+
+  private void backwardQueries(AttentionCall call, AttentionGradients gradients) {
     AttentionShape shape = call.shape();
     kernel(call, "attentionBackwardQueries")
         .launch(
@@ -57,12 +61,12 @@ final class PlainAttention implements AttentionKernels {
             1,
             WARPS * 32,
             sharedBytes(shape, 2),
-            dQ,
-            dOut,
+            gradients.dQ(),
+            gradients.dOut(),
             call.q(),
             call.k(),
             call.v(),
-            statistics,
+            gradients.statistics(),
             call.queries(),
             call.keys(),
             shape.queryHeads(),
@@ -72,9 +76,7 @@ final class PlainAttention implements AttentionKernels {
             call.padded());
   }
 
-  @Override
-  public void backwardKeys(
-      AttentionCall call, CudaTensor dK, CudaTensor dV, CudaTensor dOut, CudaTensor statistics) {
+  private void backwardKeys(AttentionCall call, AttentionGradients gradients) {
     AttentionShape shape = call.shape();
     kernel(call, "attentionBackwardKeys")
         .launch(
@@ -83,13 +85,13 @@ final class PlainAttention implements AttentionKernels {
             1,
             WARPS * 32,
             sharedBytes(shape, 2),
-            dK,
-            dV,
-            dOut,
+            gradients.dK(),
+            gradients.dV(),
+            gradients.dOut(),
             call.q(),
             call.k(),
             call.v(),
-            statistics,
+            gradients.statistics(),
             call.queries(),
             call.keys(),
             shape.queryHeads(),

@@ -56,8 +56,12 @@ final class TensorCoreAttention implements AttentionKernels {
   }
 
   @Override
-  public void backwardQueries(
-      AttentionCall call, CudaTensor dQ, CudaTensor dOut, CudaTensor statistics) {
+  public void backward(AttentionCall call, AttentionGradients gradients) {
+    backwardQueries(call, gradients);
+    backwardKeys(call, gradients);
+  }
+
+  private void backwardQueries(AttentionCall call, AttentionGradients gradients) {
     AttentionShape shape = call.shape();
     AttentionTiles tiles = tiles(AttentionPass.BACKWARD_QUERIES, call);
     kernel(AttentionPass.BACKWARD_QUERIES, call, tiles)
@@ -67,12 +71,12 @@ final class TensorCoreAttention implements AttentionKernels {
             1,
             tiles.threads(),
             tiles.bytes(AttentionPass.BACKWARD_QUERIES, shape.headDim()),
-            dQ,
-            dOut,
+            gradients.dQ(),
+            gradients.dOut(),
             call.q(),
             call.k(),
             call.v(),
-            statistics,
+            gradients.statistics(),
             call.queries(),
             call.keys(),
             shape.queryHeads(),
@@ -82,9 +86,7 @@ final class TensorCoreAttention implements AttentionKernels {
             call.padded());
   }
 
-  @Override
-  public void backwardKeys(
-      AttentionCall call, CudaTensor dK, CudaTensor dV, CudaTensor dOut, CudaTensor statistics) {
+  private void backwardKeys(AttentionCall call, AttentionGradients gradients) {
     AttentionShape shape = call.shape();
     AttentionTiles tiles = tiles(AttentionPass.BACKWARD_KEYS, call);
     kernel(AttentionPass.BACKWARD_KEYS, call, tiles)
@@ -94,13 +96,13 @@ final class TensorCoreAttention implements AttentionKernels {
             tiles.split(),
             tiles.threads(),
             tiles.bytes(AttentionPass.BACKWARD_KEYS, shape.headDim()),
-            dK,
-            dV,
-            dOut,
+            gradients.dK(),
+            gradients.dV(),
+            gradients.dOut(),
             call.q(),
             call.k(),
             call.v(),
-            statistics,
+            gradients.statistics(),
             call.queries(),
             call.keys(),
             shape.queryHeads(),

@@ -28,15 +28,25 @@ class KernelSourceTest {
   @Test
   void variantsFromHopperOnAreForOneCapability() {
     assertThat(KernelSource.lowestArch("attention")).isEqualTo(70);
-    assertThat(KernelSource.lowestArch("attention.sm80")).isEqualTo(80);
+    assertThat(KernelSource.lowestArch("attention.sm75")).isEqualTo(75);
     assertThat(KernelSource.of("grouped_gemm.sm90", 90, DType.BF16, List.of()).options())
         .contains("--gpu-architecture=sm_90a", "-DARCH=90");
-    assertThat(KernelSource.of("attention.sm80", 100, DType.BF16, List.of()).options())
+    assertThat(KernelSource.of("attention.sm75", 100, DType.BF16, List.of()).options())
         .contains("--gpu-architecture=sm_100", "-DARCH=100");
     assertThatThrownBy(() -> KernelSource.of("attention.sm90", 100, DType.BF16, List.of()))
         .hasMessageContainingAll("attention.sm90", "10.0");
-    assertThatThrownBy(() -> KernelSource.of("attention.sm80", 75, DType.F16, List.of()))
-        .hasMessageContainingAll("attention.sm80", "7.5");
+    assertThatThrownBy(() -> KernelSource.of("attention.sm75", 70, DType.F16, List.of()))
+        .hasMessageContainingAll("attention.sm75", "7.0");
+  }
+
+  @Test
+  void aPortableSourceIsForLaterCardsToo() {
+    KernelSource source = KernelSource.of("elementwise", 75, DType.F16, List.of());
+    assertThat(source.isPortable()).isFalse();
+    assertThat(source.portable().isPortable()).isTrue();
+    assertThat(source.portable().options())
+        .contains("--gpu-architecture=compute_75", "-DARCH=75")
+        .hasSameSizeAs(source.options());
   }
 
   @Test

@@ -111,9 +111,10 @@ class KernelsCompileTest {
   private static void groupedKernels(Set<KernelSource> sources, int arch, DType type) {
     for (GroupedTiles.Product product : GroupedTiles.Product.values()) {
       for (boolean aligned : new boolean[] {false, true}) {
-        for (long rows : new long[] {200, 5_000, 200_000}) {
+        for (int n : new int[] {1_024, 3_072}) {
           GroupedTiles tiles =
-              GroupedTiles.choose(arch, sharedBytes(arch), type, aligned, product, rows, 24);
+              GroupedTiles.choose(
+                  arch, sharedBytes(arch), type, aligned, product, 200, n, 4_096 - n);
           sources.add(KernelSource.of(tiles.file(), arch, type, List.of(tiles.defines())));
         }
       }
@@ -135,13 +136,18 @@ class KernelsCompileTest {
   }
 
   private static void hopperAttention(Set<KernelSource> sources, DType type) {
-    for (AttentionPass pass : AttentionPass.values()) {
-      for (int head : new int[] {64, 128}) {
-        sources.add(
-            KernelSource.of(
-                HopperAttention.FILE, 90, type, List.of(HopperAttention.defines(pass, head))));
+    for (int head : new int[] {64, 128}) {
+      for (AttentionPass pass : AttentionPass.values()) {
+        String file =
+            pass == AttentionPass.FORWARD
+                ? HopperAttention.FORWARD_FILE
+                : HopperAttention.BACKWARD_FILE;
+        HopperTiles tiles = HopperTiles.of(pass, head);
+        sources.add(KernelSource.of(file, 90, type, List.of(tiles.defines(pass.name(), head))));
       }
     }
+    String[] defines = HopperTiles.ONE_PASS.defines("BACKWARD", 128);
+    sources.add(KernelSource.of(HopperAttention.ONE_PASS_FILE, 90, type, List.of(defines)));
   }
 
   /** Names of all kernel files. */
