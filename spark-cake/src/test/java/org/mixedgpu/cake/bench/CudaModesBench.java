@@ -59,7 +59,7 @@ public final class CudaModesBench {
   private CudaModesBench(DecoderModel model, int tokens, int chunk) {
     this.model = model;
     DType type = model.backend().computeType();
-    layout = Layouts.of(model.config(), "0".repeat(64), type, chunk);
+    layout = Layouts.of(model.config(), type, "0".repeat(64), chunk);
     // Two of them, so that no run finds its own prompt in the cache of the GPU.
     prompts = new int[2][];
     for (int i = 0; i < 2; i++) {
@@ -146,16 +146,13 @@ public final class CudaModesBench {
 
   private int[][] halves() {
     int half = prompts[0].length / 2;
-    return new int[][] {
-      Arrays.copyOf(prompts[0], half), Arrays.copyOf(prompts[1], half)
-    };
+    return new int[][] {Arrays.copyOf(prompts[0], half), Arrays.copyOf(prompts[1], half)};
   }
 
   /** Writes both prompts' chunks. */
   private void fill(BundleStore store) {
     PrefillOptions options = PrefillOptions.of(PrefillMode.COMPUTE, prompts[0].length);
-    try (PrefillRunner runner =
-            new PrefillRunner(model, store, store.snapshot(), options);
+    try (PrefillRunner runner = new PrefillRunner(model, store, store.snapshot(), options);
         ChunkWriter writer = store.writer()) {
       for (int[] prompt : prompts) {
         runner.run(prompt);

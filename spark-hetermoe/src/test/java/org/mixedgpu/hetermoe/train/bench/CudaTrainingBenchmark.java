@@ -50,6 +50,7 @@ public final class CudaTrainingBenchmark {
   private double theirBeyond = Double.NaN;
   private double ourDevice = Double.NaN;
   private JvmCost cost;
+  private double launches;
 
   private CudaTrainingBenchmark(ModelConfig config, int batch, int sequence) {
     this.config = config;
@@ -115,6 +116,12 @@ public final class CudaTrainingBenchmark {
         "GiB",
         "all processes, less what was before");
     results.size(
+        name + ", kernels of a step",
+        launches,
+        Double.NaN,
+        "launches",
+        String.format(Locale.ROOT, "%.1f per layer", launches / config.layers()));
+    results.size(
         name + ", JVM garbage of a step",
         cost.bytesPerStep() / 1e6,
         Double.NaN,
@@ -127,8 +134,7 @@ public final class CudaTrainingBenchmark {
     int slices = Integer.getInteger("bench.slices", 1);
     OptimizerConfig adamW =
         new OptimizerConfig(LearningRate.constant(1e-4), 0.9f, 0.95f, 1e-8f, 0.1f, 0);
-    TrainerConfig settings =
-        new TrainerConfig(batch, sequence, slices, adamW, AuxLoss.Kind.NONE);
+    TrainerConfig settings = new TrainerConfig(batch, sequence, slices, adamW, AuxLoss.Kind.NONE);
     int[][] ids = new int[batch][];
     Arrays.setAll(ids, i -> BenchModels.tokens(sequence, config.vocab(), i));
     try (TrainingBackend backend = TestDevice.open(DType.BF16);
@@ -136,17 +142,18 @@ public final class CudaTrainingBenchmark {
       try (DeviceData data = new DeviceData(backend)) {
         data.fill(parameters);
       }
-      try (SingleProcessTrainer trainer =
-          new SingleProcessTrainer(backend, parameters, settings)) {
+      try (SingleProcessTrainer trainer = new SingleProcessTrainer(backend, parameters, settings)) {
         double[] seconds = new double[SAMPLES];
         for (int i = 0; i < WARM_UP; i++) {
           trainer.step(ids);
         }
+        long queued = TestDevice.launches(backend);
         JvmCost start = JvmCost.now();
         for (int i = 0; i < SAMPLES; i++) {
           seconds[i] = trainer.step(ids).seconds();
         }
         cost = JvmCost.now().since(start, SAMPLES);
+        launches = (double) (TestDevice.launches(backend) - queued) / SAMPLES;
         ours = new Samples(seconds).and(ours);
         ourDevice = used(python) - before;
       }
