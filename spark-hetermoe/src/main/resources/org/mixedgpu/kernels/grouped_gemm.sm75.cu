@@ -24,10 +24,8 @@
 #define WARPS_M 2
 #define WARPS_N 2
 #endif
-#ifndef TILE_BAND
-#define TILE_BAND 16
-#endif
 
+static const int TILE_BAND = 16;
 static const int THREADS = WARPS_M * WARPS_N * 32;
 static const int WM = BM / WARPS_M;
 static const int WN = BN / WARPS_N;
