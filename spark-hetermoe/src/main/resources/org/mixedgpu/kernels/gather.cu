@@ -318,7 +318,7 @@ DEVICE void scatterRunsBy(
   }
 }
 
-extern "C" __global__ void __launch_bounds__(256, 4) scatterRuns(
+extern "C" __global__ void __launch_bounds__(256) scatterRuns(
     float* table,
     const T* dOut,
     const int* keys,
