@@ -12,16 +12,18 @@
 // Rows outside all groups are not written. Launch: 384 threads; one block per multiprocessor in x;
 // STAGES * (BM + BN) * 128 + 1024 bytes of dynamic shared memory, for grouped_tn 32768 more.
 //
-// One warp keeps a ring of STAGES filled through the copy engine; two warpgroups multiply. Either both
-// share a tile of BM by BN, a half of its rows each, or (PINGPONG) each has tiles of its own, so that
-// one multiplies while the other loads and stores results. A unit of 64 by 64 elements is 8 KiB of
-// shared memory whichever way its operand lies. The last tile of a group reads on into the next group;
-// those rows' results are not stored. Where rows are what is summed over, those that are not the
-// group's are set to zero in shared memory. The copy engine adds sums to the weight gradient, so that
-// the old values need not come here; each element is added to once, so nothing depends on an order.
+// One warp keeps a ring of STAGES filled through the copy engine; two warpgroups multiply. Either
+// both share a tile of BM by BN, a half of its rows each, or (PINGPONG) each has tiles of its own,
+// so that one multiplies while the other stores results; grouped_tn is for the former only. A unit
+// of 64 by 64 elements is 8 KiB of shared memory whichever way its operand lies. The last tile of a
+// group reads on into the next group; those rows' results are not stored. Where rows are what is
+// summed over, those that are not the group's are set to zero in shared memory. The copy engine
+// adds sums to the weight gradient, so that the old values need not come here; each element is
+// added to once, so nothing depends on an order.
 //
-// Numerics: products in T, sums in F32 by the tensor core in a fixed order, so the grid does not change
-// bits. Source: own; instructions as in the PTX manual (wgmma, cp.async.bulk.tensor, mbarrier).
+// Numerics: products in T, sums in F32 by the tensor core in a fixed order, so the grid does not
+// change bits. Source: own; instructions as in the PTX manual (wgmma, cp.async.bulk.tensor,
+// mbarrier).
 
 #include "grouped_tiles.cuh"
 
@@ -31,10 +33,8 @@
 #define STAGES 4
 #define PINGPONG 0
 #endif
-#ifndef TILE_BAND
-#define TILE_BAND 16
-#endif
 
+static const int TILE_BAND = 16;
 static const int BK = 64;
 static const int THREADS = 384;
 static const int UNIT = 64 * BK * 2;
@@ -114,11 +114,6 @@ DEVICE u64 operand(u32 address, bool turned) {
 #define F16X4(j) F4(j), F4(j + 1), F4(j + 2), F4(j + 3)
 #define F32X4(j) F16X4(j), F16X4(j + 4)
 
-#define SUMS_128 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
-  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
-  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
-  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-
 #define SUMS_192 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
   "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
   "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
@@ -138,14 +133,7 @@ DEVICE u64 operand(u32 address, bool turned) {
 /** c[64, BN] (+)= a[64, 16] · b[16, BN], begun only; A_TURNED and B_TURNED as in operand(). */
 template <bool A_TURNED, bool B_TURNED>
 DEVICE void multiply(float (&c)[BN / 8][4], u64 a, u64 b, bool add) {
-#if BN == 128
-  asm volatile(
-      "{\n .reg .pred p;\n setp.ne.b32 p, %66, 0;\n"
-      " wgmma.mma_async.sync.aligned.m64n128k16.f32." TYPES
-      " {" SUMS_128 "}, %64, %65, p, 1, 1, %67, %68;\n}"
-      : F32X4(0), F32X4(8)
-      : "l"(a), "l"(b), "r"((int) add), "n"(A_TURNED), "n"(B_TURNED));
-#elif BN == 192
+#if BN == 192
   asm volatile(
       "{\n .reg .pred p;\n setp.ne.b32 p, %98, 0;\n"
       " wgmma.mma_async.sync.aligned.m64n192k16.f32." TYPES
@@ -254,17 +242,15 @@ DEVICE void release(u32 barrier) {
   }
 }
 
-/** Zeros rows [rows, 64) of all units of the current stage, by all who multiply it. */
-DEVICE void zeroTail(const Ring& ring, int rows, int group) {
-  const int threads = PINGPONG ? 128 : 256;
-  int thread = PINGPONG ? threadIdx.x % 128 : threadIdx.x - 128;
-  int words = (BK - rows) * 8;
-  for (int i = thread; i < words * (A_UNITS + B_UNITS); i += threads) {
-    u32 at = ring.left() + i / words * UNIT + rows * 128 + i % words * 16;
+/** Zeros rows [rows, 64) of all units of the current stage, by both warpgroups. */
+DEVICE void zeroTail(const Ring& ring, int rows) {
+  int units = (BK - rows) * 8;
+  for (int i = threadIdx.x - 128; i < units * (A_UNITS + B_UNITS); i += 256) {
+    u32 at = ring.left() + i / units * UNIT + rows * 128 + i % units * 16;
     asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(at), "r"(0) : "memory");
   }
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-  asm volatile("bar.sync %0, %1;" ::"r"(PINGPONG ? 1 + group : 1), "n"(threads) : "memory");
+  asm volatile("bar.sync 1, 256;" ::: "memory");
 }
 
 /** sums = this warpgroup's part of one tile; lastRows is how much of the last step counts. */
@@ -278,7 +264,7 @@ DEVICE void consume(Sums& sums, Ring& ring, int steps, int lastRows, int group) 
       arrive(ring.turns + (1 - group) * 8);
     }
     if (A_TURNED && step == steps - 1 && lastRows < BK) {
-      zeroTail(ring, lastRows, group);
+      zeroTail(ring, lastRows);
     }
     u32 left = ring.left() + (PINGPONG ? 0 : group * REPEAT * UNIT);
     u32 right = ring.right();
@@ -373,7 +359,7 @@ DEVICE void add(
     if (thread == 0) {
       asm volatile("cp.async.bulk.wait_group.read 1;" ::: "memory");
     }
-    asm volatile("bar.sync %0, 128;" ::"r"(3 + group) : "memory");
+    asm volatile("bar.sync %0, 128;" ::"r"(2 + group) : "memory");
 #pragma unroll
     for (int j = 0; j < 8; j++) {
       int row = row0 + j % 2 * 8;
@@ -383,7 +369,7 @@ DEVICE void add(
                    : "memory");
     }
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-    asm volatile("bar.sync %0, 128;" ::"r"(3 + group) : "memory");
+    asm volatile("bar.sync %0, 128;" ::"r"(2 + group) : "memory");
     if (thread == 0) {
       asm volatile(
           "cp.reduce.async.bulk.tensor.3d.global.shared::cta.add.tile.bulk_group"
@@ -468,7 +454,7 @@ DEVICE void run(
 
 #define KERNEL extern "C" __global__ void __launch_bounds__(THREADS, 1)
 
-/** out[rows_e, cols] = in[rows_e, length] · w[e], for forward (w_e transposed) and data gradient. */
+/** out[rows_e, cols] = in[rows_e, length] · w[e], w[e] transposed or not: forward, data gradient. */
 template <bool TRANSPOSED>
 DEVICE void rowsTimesWeights(
     T* out,
@@ -535,6 +521,7 @@ KERNEL grouped_nn(
   rowsTimesWeights<false>(out, &in, &w, offsets, rows, experts, k, n, faults);
 }
 
+#if !PINGPONG
 KERNEL grouped_tn(
     const __grid_constant__ TensorMap dW,
     const __grid_constant__ TensorMap dOut,
@@ -573,3 +560,4 @@ KERNEL grouped_tn(
         add(sums, to, buffers, m0, tile.n * BN, tile.expert, group);
       });
 }
+#endif

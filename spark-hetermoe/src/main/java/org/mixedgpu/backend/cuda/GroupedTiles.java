@@ -48,7 +48,7 @@ record GroupedTiles(
   private static final GroupedTiles ADDED_TILES = copied(128, 256, 4, false, 4 * 64 * 32 * 4);
 
   /** Above this many summed indexes, storing results is too little of the work to be hidden. */
-  private static final int LONG_SUM = 2048;
+  private static final int LONG_SUM = 4096;
 
   /** What the copy engine, cp.async and 16-byte loads need of pointers and of rows. */
   static boolean aligned(DType type, int n, int k, long... pointers) {
