@@ -6,10 +6,10 @@
 //
 //   in, dOut, out, w: T, rows dense; dW: F32; offsets: I32 [experts+1] on the device
 //
-// Rows outside all groups are not written. Launch: TILE_THREADS threads, any number of blocks in x (the
-// useful number is that of the tiles); no dynamic shared memory.
-// Numerics: products and sums in F32 in order of the summed index, so the grid does not change bits.
-// Source: own; the classic tiling, an 8x8 patch of the result per thread.
+// Rows outside all groups are not written. Launch: TILE_THREADS threads, any number of blocks in x
+// (the useful number is that of the tiles); no dynamic shared memory. Numerics: products and sums
+// in F32 in order of the summed index, so the grid does not change bits. Source: own; the classic
+// tiling, an 8x8 patch of the result per thread.
 
 #include "grouped_tiles.cuh"
 
@@ -149,7 +149,7 @@ DEVICE void put(S* out, const float (&sums)[8][8], int m0, int n0, int rows, int
   }
 }
 
-/** out[rows_e, cols] = in[rows_e, length] · w[e], for forward (w_e transposed) and data gradient. */
+/** out[rows_e, cols] = in[rows_e, length] · w[e], w[e] transposed or not: forward, data gradient. */
 template <bool TRANSPOSED>
 DEVICE void rowsTimesWeights(
     T* out,
@@ -177,12 +177,28 @@ DEVICE void rowsTimesWeights(
 }
 
 extern "C" __global__ void __launch_bounds__(TILE_THREADS, 2) grouped_nt(
-    T* out, const T* in, const T* w, const int* offsets, int rows, int experts, int n, int k, int* faults) {
+    T* out,
+    const T* in,
+    const T* w,
+    const int* offsets,
+    int rows,
+    int experts,
+    int n,
+    int k,
+    int* faults) {
   rowsTimesWeights<true>(out, in, w, offsets, rows, experts, n, k, faults);
 }
 
 extern "C" __global__ void __launch_bounds__(TILE_THREADS, 2) grouped_nn(
-    T* out, const T* in, const T* w, const int* offsets, int rows, int experts, int n, int k, int* faults) {
+    T* out,
+    const T* in,
+    const T* w,
+    const int* offsets,
+    int rows,
+    int experts,
+    int n,
+    int k,
+    int* faults) {
   rowsTimesWeights<false>(out, in, w, offsets, rows, experts, k, n, faults);
 }
 

@@ -7,12 +7,12 @@
 //   in, dOut, out, w: T, rows dense; dW: F32; offsets: I32 [experts+1] on the device
 //   assumes n and k multiples of 8, pointers multiples of 16 bytes
 //
-// Rows outside all groups are not written. Launch: WARPS_M * WARPS_N warps, as many blocks in x as fit
-// the device at once, STAGES * (BM + BN) * BK * 2 bytes of dynamic shared memory. Tiles come through a
-// ring of STAGES in shared memory, on sm_80 by cp.async, before by registers; both operands may lie
-// either way, ldmatrix turns them.
-// Numerics: products in T, sums in F32 in order of the summed index, so the grid does not change bits.
-// Source: own; mma.sync as in the PTX manual.
+// Rows outside all groups are not written. Launch: WARPS_M * WARPS_N warps, as many blocks in x as
+// fit the device at once, STAGES * (BM + BN) * BK * 2 bytes of dynamic shared memory. Tiles come
+// through a ring of STAGES in shared memory, on sm_80 by cp.async, before by registers; both
+// operands may lie either way, ldmatrix turns them. Numerics: products in T, sums in F32 in order
+// of the summed index, so the grid does not change bits. Source: own; mma.sync as in the PTX
+// manual.
 
 #include "grouped_tiles.cuh"
 
@@ -260,7 +260,7 @@ DEVICE void put(T* out, const float (&sums)[MI][NI][4], int m0, int n0, int rows
   }
 }
 
-/** Adds it to out[rows, cols] instead; a row's old values are all on their way before one is used. */
+/** Adds it to out[rows, cols] instead; a row's old values are all asked for before one is used. */
 DEVICE void add(float* out, const float (&sums)[MI][NI][4], int m0, int n0, int rows, int cols) {
   int lane = threadIdx.x % 32;
   m0 += threadIdx.x / 32 / WARPS_N * WM + lane / 4;
@@ -286,7 +286,7 @@ DEVICE void add(float* out, const float (&sums)[MI][NI][4], int m0, int n0, int 
   }
 }
 
-/** out[rows_e, cols] = in[rows_e, length] · w[e], for forward (w_e transposed) and data gradient. */
+/** out[rows_e, cols] = in[rows_e, length] · w[e], w[e] transposed or not: forward, data gradient. */
 template <bool TRANSPOSED>
 DEVICE void rowsTimesWeights(
     T* out,
@@ -313,12 +313,28 @@ DEVICE void rowsTimesWeights(
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) grouped_nt(
-    T* out, const T* in, const T* w, const int* offsets, int rows, int experts, int n, int k, int* faults) {
+    T* out,
+    const T* in,
+    const T* w,
+    const int* offsets,
+    int rows,
+    int experts,
+    int n,
+    int k,
+    int* faults) {
   rowsTimesWeights<true>(out, in, w, offsets, rows, experts, n, k, faults);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) grouped_nn(
-    T* out, const T* in, const T* w, const int* offsets, int rows, int experts, int n, int k, int* faults) {
+    T* out,
+    const T* in,
+    const T* w,
+    const int* offsets,
+    int rows,
+    int experts,
+    int n,
+    int k,
+    int* faults) {
   rowsTimesWeights<false>(out, in, w, offsets, rows, experts, k, n, faults);
 }
 

@@ -12,17 +12,18 @@
 // Rows outside all groups are not written. Launch: 384 threads; one block per multiprocessor in x;
 // STAGES * (BM + BN) * 128 + 1024 bytes of dynamic shared memory, for grouped_tn 32768 more.
 //
-// One warp keeps a ring of STAGES filled through the copy engine; two warpgroups multiply. Either both
-// share a tile of BM by BN, a half of its rows each, or (PINGPONG) each has tiles of its own, so that
-// one multiplies while the other stores results; grouped_tn is for the former only. A unit of 64 by 64
-// elements is 8 KiB of shared memory whichever way its operand lies. The last tile of a group reads on
-// into the next group; those rows' results are not stored. Where rows are what is summed over, those
-// that are not the group's are set to zero in shared memory. The copy engine adds sums to the weight
-// gradient, so that the old values need not come here; each element is added to once, so nothing
-// depends on an order.
+// One warp keeps a ring of STAGES filled through the copy engine; two warpgroups multiply. Either
+// both share a tile of BM by BN, a half of its rows each, or (PINGPONG) each has tiles of its own,
+// so that one multiplies while the other stores results; grouped_tn is for the former only. A unit
+// of 64 by 64 elements is 8 KiB of shared memory whichever way its operand lies. The last tile of a
+// group reads on into the next group; those rows' results are not stored. Where rows are what is
+// summed over, those that are not the group's are set to zero in shared memory. The copy engine
+// adds sums to the weight gradient, so that the old values need not come here; each element is
+// added to once, so nothing depends on an order.
 //
-// Numerics: products in T, sums in F32 by the tensor core in a fixed order, so the grid does not change
-// bits. Source: own; instructions as in the PTX manual (wgmma, cp.async.bulk.tensor, mbarrier).
+// Numerics: products in T, sums in F32 by the tensor core in a fixed order, so the grid does not
+// change bits. Source: own; instructions as in the PTX manual (wgmma, cp.async.bulk.tensor,
+// mbarrier).
 
 #include "grouped_tiles.cuh"
 
@@ -453,7 +454,7 @@ DEVICE void run(
 
 #define KERNEL extern "C" __global__ void __launch_bounds__(THREADS, 1)
 
-/** out[rows_e, cols] = in[rows_e, length] · w[e], for forward (w_e transposed) and data gradient. */
+/** out[rows_e, cols] = in[rows_e, length] · w[e], w[e] transposed or not: forward, data gradient. */
 template <bool TRANSPOSED>
 DEVICE void rowsTimesWeights(
     T* out,

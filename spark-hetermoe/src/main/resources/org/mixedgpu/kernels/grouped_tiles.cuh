@@ -1,9 +1,9 @@
 // Which tile of which group is whose: shared by the grouped_gemm kernels.
 //
-// Groups are rows [offsets[e], offsets[e+1]). Their sizes are known on the device only, so the grid is
-// as large as the device and every warp finds tile number t by itself: 32 groups at a time, a prefix
-// sum over their numbers of tiles. Tiles of a group lie in bands of BAND row tiles, down first, so that
-// what runs at the same time shares operands in the L2 cache.
+// Groups are rows [offsets[e], offsets[e+1]). Their sizes are known on the device only, so the grid
+// is as large as the device and every warp finds tile number t by itself: 32 groups at a time, a
+// prefix sum over their numbers of tiles. Tiles of a group lie in bands of BAND row tiles, down
+// first, so that what runs at the same time shares operands in the L2 cache.
 //
 // Offsets that descend or leave the rows are reported and their groups count as empty.
 
@@ -20,7 +20,7 @@ struct TileWalk {
   const int* offsets;
   int experts;
   int rows;
-  int tileRows;  // rows of a group that make one tile; 0 where each group with rows has mTiles of them
+  int tileRows;  // rows of a group to a tile; 0 where each group with rows has mTiles of them
   int mTiles;
   int nTiles;
   int* faults;

@@ -22,7 +22,8 @@ class GroupedTilesTest {
     "90, 227, F32,  NT, 3584, 1024, grouped_gemm,      128",
     "90, 227, BF16, NT, 3584, 1024, grouped_gemm.sm90, 192",
     "90, 227, F16,  NN, 3584, 1024, grouped_gemm.sm90, 256",
-    "90, 227, BF16, NT, 14336, 4096, grouped_gemm.sm90, 256",
+    "90, 227, BF16, NT, 14336, 4096, grouped_gemm.sm90, 192",
+    "90, 227, BF16, NT, 4096, 14336, grouped_gemm.sm90, 256",
     "90, 227, BF16, TN, 3584, 1024, grouped_gemm.sm90, 256",
     "100, 227, BF16, NT, 3584, 1024, grouped_gemm.sm75, 256",
   })
