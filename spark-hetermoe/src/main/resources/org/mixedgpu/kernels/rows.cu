@@ -222,7 +222,7 @@ extern "C" __global__ void __launch_bounds__(1024) addPartials(
   i64 c = (i64) blockIdx.x * 32 + lane;
   float sum = 0.0f;
   if (c < width) {
-#pragma unroll 4
+#pragma unroll 8
     for (int p = group; p < parts; p += 32) {
       sum += partial[p * width + c];
     }

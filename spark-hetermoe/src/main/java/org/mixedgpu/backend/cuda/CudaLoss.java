@@ -34,14 +34,15 @@ final class CudaLoss {
     int access = Geometry.access(width, logits, dLogits);
     int bytes = access * logits.type().bytes();
     long accesses = width / access;
-    long room = KEEP_BYTES / bytes;
+    long most = (long) device.sharedBytesPerBlock() - Geometry.STATIC_BYTES;
+    long room = Math.min(KEEP_BYTES, most) / bytes;
     int cluster = 1;
     if (dLogits != null && access > 1 && device.capability().compareTo(CLUSTERS) >= 0) {
       // At least four fifths of a row are kept: reading a little again costs less than more blocks.
       cluster = Geometry.lanes(Geometry.parts(4 * accesses, 5 * room), MOST_CLUSTER);
     } else if (accesses > room) {
       // The rest of a row is read again: from the second-level cache, if few rows are under way.
-      room = ((long) device.sharedBytesPerBlock() - Geometry.STATIC_BYTES) / bytes;
+      room = most / bytes;
     }
     long part = Geometry.parts(accesses, cluster);
     int kept = dLogits == null ? 0 : (int) Math.min(part, room);

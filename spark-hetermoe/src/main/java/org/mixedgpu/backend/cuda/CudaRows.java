@@ -24,8 +24,8 @@ final class CudaRows {
 
   private static final int WARP = 32;
 
-  /** Lanes of a row to combine: with few choices more rows at a time keep more loads in flight. */
-  private static final int COMBINE_LANES = 128;
+  /** Lanes where two rows at a time in a block keep more loads in flight than one. */
+  private static final int HALF_BLOCK = Geometry.THREADS / 2;
 
   private final CudaDevice device;
   private final CudaSort sort;
@@ -170,7 +170,7 @@ final class CudaRows {
     long rows = out.shape().rows();
     long width = out.shape().dim(1);
     int access = Geometry.access(width, slots, out);
-    int lanes = Geometry.lanes(Geometry.parts(width, access), COMBINE_LANES);
+    int lanes = Geometry.lanes(Geometry.parts(width, access), HALF_BLOCK);
     kernel(GATHER, "combineRows", out.type())
         .launch(
             Geometry.parts(rows, Geometry.THREADS / lanes),
@@ -235,7 +235,7 @@ final class CudaRows {
             && Geometry.aligned(dTable)
             && dOut.pointer() % (TABLE_ACCESS * dOut.type().bytes()) == 0;
     int access = inFours ? TABLE_ACCESS : 1;
-    int lanes = Math.max(WARP, rowLanes(width, access));
+    int lanes = Math.max(WARP, Math.min(HALF_BLOCK, rowLanes(width, access)));
     kernel(GATHER, "scatterRuns", dOut.type())
         .launch(
             Geometry.parts(n, Geometry.THREADS / lanes),

@@ -84,6 +84,7 @@ class KernelsCompileTest {
           }
         }
       }
+      streamedVariants(sources, arch);
       for (DType type : TYPES) {
         for (int head : headSizes(arch, 5, 64, 128, 256)) {
           sources.add(KernelSource.of("attention", arch, type, List.of("HEAD=" + head)));
@@ -101,6 +102,17 @@ class KernelsCompileTest {
       hopperAttention(sources, type);
     }
     return sources;
+  }
+
+  private static void streamedVariants(Set<KernelSource> sources, int arch) {
+    for (int cached = 1; cached <= 16; cached *= 2) {
+      sources.add(KernelSource.of("router", arch, DType.F32, List.of("CACHED=" + cached)));
+    }
+    for (int cluster = 1; cluster <= (arch >= 90 ? 8 : 1); cluster *= 2) {
+      for (DType type : TYPES) {
+        sources.add(KernelSource.of("loss", arch, type, List.of("CLUSTER=" + cluster)));
+      }
+    }
   }
 
   /** All on one generation, the usual ones on the others. */
