@@ -6,23 +6,19 @@
 //
 // Shapes: n elements of T; copyTo* has n elements of T to n of the type in its name; copyWords has n
 // words of 4 bytes, copyHalves n of 2, whose bits stay.
-// Launch: 256 threads, grid.x blocks of 256 · UNROLL · N elements, N = 16 / size of an element, or 4 where
-// a copy converts.
+// Launch: 256 threads, grid.x blocks of 256 · N elements, N = 16 / size of an element, or 4 where a
+// copy converts. An access per thread and operand: more in flight measured no faster.
 // Numerics: F32 inside, one rounding to T at the end.
 // Aliasing: an output may be an input, not a part of one.
 // Source: own. Assumes nothing about alignment: the fast path needs all operands at 16 bytes, others
 // go element by element.
 
 #define THREADS 256
-#ifndef UNROLL
-#define UNROLL 2
-#endif
 
-/** out = f(in) with `INS` inputs and `OUTS` outputs; all loads of a thread come before its stores. */
+/** out = f(in), INS inputs and OUTS outputs, an access per thread. */
 template <typename S, int INS, int OUTS, typename F>
 DEVICE void map(S* const (&out)[OUTS], const S* const (&in)[INS], i64 n, F f) {
   const int N = Pack<S>::N;
-  i64 start = (i64) blockIdx.x * (THREADS * UNROLL * N);
   bool aligned = true;
   for (int k = 0; k < INS; k++) {
     aligned = aligned && aligned16(in[k]);
@@ -31,50 +27,40 @@ DEVICE void map(S* const (&out)[OUTS], const S* const (&in)[INS], i64 n, F f) {
     aligned = aligned && aligned16(out[k]);
   }
   i64 packed = aligned ? n / N * N : 0;
-  if (packed > start) {
-    uint4 raw[UNROLL][INS];
+  i64 start = (i64) blockIdx.x * (THREADS * N);
+  i64 at = start + threadIdx.x * N;
+  if (at < packed) {
+    uint4 raw[INS];
 #pragma unroll
-    for (int u = 0; u < UNROLL; u++) {
-      i64 i = start + (u * THREADS + threadIdx.x) * N;
-      if (i < packed) {
+    for (int k = 0; k < INS; k++) {
+      raw[k] = load16(in[k] + at);
+    }
+    Pack<S> x[INS];
+    Pack<S> y[OUTS];
 #pragma unroll
-        for (int k = 0; k < INS; k++) {
-          raw[u][k] = load16(in[k] + i);
-        }
+    for (int k = 0; k < INS; k++) {
+      x[k] = unpack<S>(raw[k]);
+    }
+#pragma unroll
+    for (int l = 0; l < N; l++) {
+      float a[INS];
+      float b[OUTS];
+#pragma unroll
+      for (int k = 0; k < INS; k++) {
+        a[k] = x[k].at[l];
+      }
+      f(b, a);
+#pragma unroll
+      for (int k = 0; k < OUTS; k++) {
+        y[k].at[l] = b[k];
       }
     }
 #pragma unroll
-    for (int u = 0; u < UNROLL; u++) {
-      i64 i = start + (u * THREADS + threadIdx.x) * N;
-      if (i < packed) {
-        Pack<S> x[INS];
-        Pack<S> y[OUTS];
-#pragma unroll
-        for (int k = 0; k < INS; k++) {
-          x[k] = unpack<S>(raw[u][k]);
-        }
-#pragma unroll
-        for (int l = 0; l < N; l++) {
-          float a[INS];
-          float b[OUTS];
-#pragma unroll
-          for (int k = 0; k < INS; k++) {
-            a[k] = x[k].at[l];
-          }
-          f(b, a);
-#pragma unroll
-          for (int k = 0; k < OUTS; k++) {
-            y[k].at[l] = b[k];
-          }
-        }
-#pragma unroll
-        for (int k = 0; k < OUTS; k++) {
-          store16(out[k] + i, pack<S>(y[k]));
-        }
-      }
+    for (int k = 0; k < OUTS; k++) {
+      store16(out[k] + at, pack<S>(y[k]));
     }
   }
-  i64 end = min(n, start + THREADS * UNROLL * N);
+  i64 end = min(n, start + THREADS * N);
   for (i64 i = max(start, packed) + threadIdx.x; i < end; i += THREADS) {
     float a[INS];
     float b[OUTS];
@@ -153,13 +139,13 @@ extern "C" __global__ void __launch_bounds__(THREADS) fill(T* out, float value, 
   for (int l = 0; l < N; l++) {
     x.at[l] = value;
   }
-  uint4 raw = pack<T>(x);
-  i64 start = (i64) blockIdx.x * (THREADS * UNROLL * N);
-  i64 end = min(n, start + THREADS * UNROLL * N);
+  i64 start = (i64) blockIdx.x * (THREADS * N);
   i64 packed = aligned16(out) ? n / N * N : 0;
-  for (i64 i = start + threadIdx.x * N; i < min(end, packed); i += THREADS * N) {
-    store16(out + i, raw);
+  i64 at = start + threadIdx.x * N;
+  if (at < packed) {
+    store16(out + at, pack<T>(x));
   }
+  i64 end = min(n, start + THREADS * N);
   for (i64 i = max(start, packed) + threadIdx.x; i < end; i += THREADS) {
     out[i] = element;
   }
@@ -169,26 +155,15 @@ extern "C" __global__ void __launch_bounds__(THREADS) fill(T* out, float value, 
 
 template <typename To>
 DEVICE void convert(To* out, const T* in, i64 n) {
-  const int PER_BLOCK = THREADS * UNROLL * 4;
-  i64 start = (i64) blockIdx.x * PER_BLOCK;
-  i64 end = min(n, start + PER_BLOCK);
-  bool aligned = aligned4(in) && aligned4(out);
-  i64 packed = aligned ? n / 4 * 4 : 0;
-  float x[UNROLL][4];
-#pragma unroll
-  for (int u = 0; u < UNROLL; u++) {
-    i64 i = start + (u * THREADS + threadIdx.x) * 4;
-    if (i < packed) {
-      load4(x[u], in + i);
-    }
+  i64 start = (i64) blockIdx.x * (THREADS * 4);
+  i64 packed = aligned4(in) && aligned4(out) ? n / 4 * 4 : 0;
+  i64 at = start + threadIdx.x * 4;
+  if (at < packed) {
+    float x[4];
+    load4(x, in + at);
+    store4(out + at, x);
   }
-#pragma unroll
-  for (int u = 0; u < UNROLL; u++) {
-    i64 i = start + (u * THREADS + threadIdx.x) * 4;
-    if (i < packed) {
-      store4(out + i, x[u]);
-    }
-  }
+  i64 end = min(n, start + THREADS * 4);
   for (i64 i = max(start, packed) + threadIdx.x; i < end; i += THREADS) {
     out[i] = narrow<To>(widen(in[i]));
   }
@@ -209,24 +184,13 @@ extern "C" __global__ void __launch_bounds__(THREADS) copyToF16(F16* out, const 
 template <typename Word>
 DEVICE void copyBits(Word* out, const Word* in, i64 n) {
   const int N = 16 / sizeof(Word);
-  i64 start = (i64) blockIdx.x * (THREADS * UNROLL * N);
-  i64 end = min(n, start + THREADS * UNROLL * N);
+  i64 start = (i64) blockIdx.x * (THREADS * N);
   i64 packed = aligned16(out) && aligned16(in) ? n / N * N : 0;
-  uint4 raw[UNROLL];
-#pragma unroll
-  for (int u = 0; u < UNROLL; u++) {
-    i64 i = start + (u * THREADS + threadIdx.x) * N;
-    if (i < packed) {
-      raw[u] = load16(in + i);
-    }
+  i64 at = start + threadIdx.x * N;
+  if (at < packed) {
+    store16(out + at, load16(in + at));
   }
-#pragma unroll
-  for (int u = 0; u < UNROLL; u++) {
-    i64 i = start + (u * THREADS + threadIdx.x) * N;
-    if (i < packed) {
-      store16(out + i, raw[u]);
-    }
-  }
+  i64 end = min(n, start + THREADS * N);
   for (i64 i = max(start, packed) + threadIdx.x; i < end; i += THREADS) {
     out[i] = in[i];
   }

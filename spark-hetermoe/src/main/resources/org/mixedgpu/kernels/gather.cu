@@ -12,7 +12,8 @@
 // Launch: 256 threads; a row is for `lanes` neighbouring threads, a power of two up to 256.
 // gatherRows, combineRows, scatterRuns: grid.x = rows (positions) / (256 / lanes), where scatterRuns
 // has at least 32 lanes. combineRowsBackward: grid.x = choices / (256 / lanes), at most 32 lanes.
-// scatterLongRuns: grid.x = positions / 32, grid.y = slabs of 32 accesses; 512 threads.
+// scatterLongRuns: grid.x = positions / 512, grid.y = slabs of 32 accesses; 512 threads. The scatter
+// accesses four columns at a time where table and dOut allow it.
 // Numerics: F32 inside; sums in an order given by the operands alone, no atomics.
 // Aliasing: dSlots may be slots.
 // Source: own. Any width and alignment: by 16 bytes where all rows start at such, else by elements.
@@ -230,75 +231,41 @@ extern "C" __global__ void combineRowsBackward(
 #define LONGEST_SHORT_RUN 32
 #define LONG_RUN_WARPS 16
 
-template <typename A>
-DEVICE void addTo(float (&sum)[A::N], typename A::Raw raw) {
-  Pack<T> x = A::floats(raw);
-#pragma unroll
-  for (int l = 0; l < A::N; l++) {
-    sum[l] += x.at[l];
-  }
+/** Rows of a long run that a thread has in flight. */
+#define LONG_RUN_AHEAD 8
+
+/** Four elements or one: of T, and of the F32 table, neighbouring lanes then have neighbours. */
+template <typename S>
+DEVICE void load(float (&x)[4], const S* p) {
+  load4(x, p);
 }
 
-/** Adds rows first, first + stride, ... before last of dOut, by order, to sum. */
-template <typename A>
-DEVICE void addRun(
-    float (&sum)[A::N], const T* dOut, const int* order, i64 first, i64 last, int stride, i64 width) {
-  for (i64 p = first; p < last; p += AHEAD * stride) {
-    typename A::Raw raw[AHEAD];
-#pragma unroll
-    for (int u = 0; u < AHEAD; u++) {
-      if (p + u * stride < last) {
-        raw[u] = A::load(dOut + order[p + u * stride] * width);
-      }
-    }
-#pragma unroll
-    for (int u = 0; u < AHEAD; u++) {
-      if (p + u * stride < last) {
-        addTo<A>(sum, raw[u]);
-      }
-    }
-  }
+template <typename S>
+DEVICE void load(float (&x)[1], const S* p) {
+  x[0] = widen(*p);
 }
 
-/** N neighbouring values of F32, by 16 bytes where possible. */
-template <int N>
-DEVICE void loadFloats(float (&x)[N], const float* p, bool aligned) {
-  if (N % 4 == 0 && aligned) {
-#pragma unroll
-    for (int l = 0; l < N; l += 4) {
-      float4 raw = *reinterpret_cast<const float4*>(p + l);
-      x[l] = raw.x;
-      x[(l + 1) % N] = raw.y;
-      x[(l + 2) % N] = raw.z;
-      x[(l + 3) % N] = raw.w;
-    }
-  } else {
-#pragma unroll
-    for (int l = 0; l < N; l++) {
-      x[l] = p[l];
-    }
-  }
+DEVICE void store(float* p, const float (&x)[4]) {
+  store4(p, x);
+}
+
+DEVICE void store(float* p, const float (&x)[1]) {
+  *p = x[0];
+}
+
+DEVICE bool inFours(const float* table, const T* dOut, i64 width) {
+  return width % 4 == 0 && aligned16(table) && aligned4(dOut);
 }
 
 template <int N>
-DEVICE void storeFloats(float* p, const float (&x)[N], bool aligned) {
-  if (N % 4 == 0 && aligned) {
-#pragma unroll
-    for (int l = 0; l < N; l += 4) {
-      *reinterpret_cast<float4*>(p + l) =
-          make_float4(x[l], x[(l + 1) % N], x[(l + 2) % N], x[(l + 3) % N]);
-    }
-  } else {
-#pragma unroll
-    for (int l = 0; l < N; l++) {
-      p[l] = x[l];
-    }
-  }
-}
-
-template <typename A>
 DEVICE void scatterRunsBy(
-    float* table, const T* dOut, const int* keys, const int* order, i64 n, i64 width, i64 tableRows,
+    float* table,
+    const T* dOut,
+    const int* keys,
+    const int* order,
+    i64 n,
+    i64 width,
+    i64 tableRows,
     int lanes) {
   Lanes at(lanes);
   i64 p = (i64) blockIdx.x * at.rows + at.row;
@@ -315,33 +282,43 @@ DEVICE void scatterRunsBy(
     return;
   }
   i64 last = p + __ffs(~same);
-  bool aligned = aligned16(table) && width % 4 == 0;
   float* to = table + key * width;
-  // Two accesses at a time: most runs are of one row, and one load after another would be slow.
-  i64 step = lanes * A::N;
-  for (i64 c = at.lane * A::N; c < width; c += 2 * step) {
-    bool both = c + step < width;
-    float sum[A::N];
-    float next[A::N] = {};
-    loadFloats(sum, to + c, aligned);
-    if (both) {
-      loadFloats(next, to + c + step, aligned);
+  i64 step = lanes * N;
+  for (i64 c = at.lane * N; c < width; c += AHEAD * step) {
+    float sum[AHEAD][N];
+#pragma unroll
+    for (int u = 0; u < AHEAD; u++) {
+      if (c + u * step < width) {
+        load(sum[u], to + c + u * step);
+      }
     }
     for (i64 q = p; q < last; q++) {
       const T* from = dOut + order[q] * width + c;
-      typename A::Raw raw = A::load(from);
-      typename A::Raw other = both ? A::load(from + step) : raw;
-      addTo<A>(sum, raw);
-      addTo<A>(next, other);
+      float x[AHEAD][N];
+#pragma unroll
+      for (int u = 0; u < AHEAD; u++) {
+        if (c + u * step < width) {
+          load(x[u], from + u * step);
+        }
+      }
+#pragma unroll
+      for (int u = 0; u < AHEAD; u++) {
+#pragma unroll
+        for (int l = 0; l < N; l++) {
+          sum[u][l] += x[u][l];
+        }
+      }
     }
-    storeFloats(to + c, sum, aligned);
-    if (both) {
-      storeFloats(to + c + step, next, aligned);
+#pragma unroll
+    for (int u = 0; u < AHEAD; u++) {
+      if (c + u * step < width) {
+        store(to + c + u * step, sum[u]);
+      }
     }
   }
 }
 
-extern "C" __global__ void scatterRuns(
+extern "C" __global__ void __launch_bounds__(256) scatterRuns(
     float* table,
     const T* dOut,
     const int* keys,
@@ -350,61 +327,100 @@ extern "C" __global__ void scatterRuns(
     i64 width,
     i64 tableRows,
     int lanes) {
-  if (wideRows(dOut, width)) {
-    scatterRunsBy<Wide<T> >(table, dOut, keys, order, n, width, tableRows, lanes);
+  if (inFours(table, dOut, width)) {
+    scatterRunsBy<4>(table, dOut, keys, order, n, width, tableRows, lanes);
   } else {
-    scatterRunsBy<Single<T> >(table, dOut, keys, order, n, width, tableRows, lanes);
+    scatterRunsBy<1>(table, dOut, keys, order, n, width, tableRows, lanes);
   }
 }
 
-template <typename A>
-DEVICE void scatterLongRunsBy(
-    float* table, const T* dOut, const int* keys, const int* order, i64 n, i64 width, i64 tableRows) {
-  // A long run covers a multiple of its least length; the block of the first one it covers has it.
-  i64 p = (i64) blockIdx.x * LONGEST_SHORT_RUN;
+/** The long run that a warp's position is the first multiple of 32 in; empty if there is none. */
+DEVICE void findLongRun(
+    const int* keys, i64 n, i64 tableRows, i64 p, i64& first, i64& last) {
+  first = 0;
+  last = 0;
+  if (p >= n) {
+    return;
+  }
   int key = keys[p];
   if (key >= tableRows || (p > 0 && keys[p - LONGEST_SHORT_RUN] == key)) {
     return;
   }
-  int lane = threadIdx.x % 32;
-  int warp = threadIdx.x / 32;
-  i64 before = p - 1 - lane;
+  i64 before = p - 1 - threadIdx.x % 32;
   u32 same = __ballot_sync(0xFFFFFFFFu, before >= 0 && keys[before] == key);
-  i64 first = p - (__ffs(~same) - 1);
-  i64 last = p + 1;
+  i64 start = p - (__ffs(~same) - 1);
+  if (start + LONGEST_SHORT_RUN >= n || keys[start + LONGEST_SHORT_RUN] != key) {
+    return;
+  }
+  i64 low = start + LONGEST_SHORT_RUN + 1;
   i64 high = n;
-  while (last < high) {
-    i64 middle = (last + high) / 2;
+  while (low < high) {
+    i64 middle = (low + high) / 2;
     if (keys[middle] == key) {
-      last = middle + 1;
+      low = middle + 1;
     } else {
       high = middle;
     }
   }
-  if (last - first <= LONGEST_SHORT_RUN) {
-    return;
-  }
-  i64 c = ((i64) blockIdx.y * 32 + lane) * A::N;
-  float sum[A::N];
-#pragma unroll
-  for (int l = 0; l < A::N; l++) {
-    sum[l] = 0.0f;
-  }
-  if (c < width) {
-    addRun<A>(sum, dOut + c, order, first + warp, last, LONG_RUN_WARPS, width);
-  }
-  __shared__ float shared[LONG_RUN_WARPS][A::N][32];
-#pragma unroll
-  for (int l = 0; l < A::N; l++) {
-    shared[warp][l][lane] = sum[l];
+  first = start;
+  last = low;
+}
+
+template <int N>
+DEVICE void scatterLongRunsBy(
+    float* table, const T* dOut, const int* keys, const int* order, i64 n, i64 width, i64 tableRows) {
+  __shared__ i64 firsts[LONG_RUN_WARPS];
+  __shared__ i64 lasts[LONG_RUN_WARPS];
+  __shared__ float shared[LONG_RUN_WARPS][N][32];
+  int lane = threadIdx.x % 32;
+  int warp = threadIdx.x / 32;
+  i64 first;
+  i64 last;
+  i64 candidate = (i64) blockIdx.x * LONG_RUN_WARPS + warp;
+  findLongRun(keys, n, tableRows, candidate * LONGEST_SHORT_RUN, first, last);
+  if (lane == 0) {
+    firsts[warp] = first;
+    lasts[warp] = last;
   }
   __syncthreads();
-  if (warp < A::N && c + warp < width) {
-    float all = 0.0f;
-    for (int w = 0; w < LONG_RUN_WARPS; w++) {
-      all += shared[w][warp][lane];
+  i64 c = ((i64) blockIdx.y * 32 + lane) * N;
+  // All warps together do one run after another.
+  for (int run = 0; run < LONG_RUN_WARPS; run++) {
+    first = firsts[run];
+    last = lasts[run];
+    if (first == last) {
+      continue;
     }
-    table[key * width + c + warp] += all;
+    float sum[N] = {};
+    for (i64 p = first + warp; p < last; p += LONG_RUN_AHEAD * LONG_RUN_WARPS) {
+      float x[LONG_RUN_AHEAD][N] = {};
+#pragma unroll
+      for (int u = 0; u < LONG_RUN_AHEAD; u++) {
+        if (p + u * LONG_RUN_WARPS < last && c < width) {
+          load(x[u], dOut + order[p + u * LONG_RUN_WARPS] * width + c);
+        }
+      }
+#pragma unroll
+      for (int u = 0; u < LONG_RUN_AHEAD; u++) {
+#pragma unroll
+        for (int l = 0; l < N; l++) {
+          sum[l] += x[u][l];
+        }
+      }
+    }
+    __syncthreads();
+#pragma unroll
+    for (int l = 0; l < N; l++) {
+      shared[warp][l][lane] = sum[l];
+    }
+    __syncthreads();
+    if (warp < N && c + warp < width) {
+      float all = 0.0f;
+      for (int w = 0; w < LONG_RUN_WARPS; w++) {
+        all += shared[w][warp][lane];
+      }
+      table[keys[first] * width + c + warp] += all;
+    }
   }
 }
 
@@ -416,9 +432,9 @@ extern "C" __global__ void __launch_bounds__(32 * LONG_RUN_WARPS) scatterLongRun
     i64 n,
     i64 width,
     i64 tableRows) {
-  if (wideRows(dOut, width)) {
-    scatterLongRunsBy<Wide<T> >(table, dOut, keys, order, n, width, tableRows);
+  if (inFours(table, dOut, width)) {
+    scatterLongRunsBy<4>(table, dOut, keys, order, n, width, tableRows);
   } else {
-    scatterLongRunsBy<Single<T> >(table, dOut, keys, order, n, width, tableRows);
+    scatterLongRunsBy<1>(table, dOut, keys, order, n, width, tableRows);
   }
 }

@@ -4,19 +4,21 @@
 //   grouped_nn   out[r,k] = sum_n in[r,n] w[e,n,k]      r in group e           (data gradient)
 //   grouped_tn   dW[e,n,k] += sum_r dOut[r,n] in[r,k]   over r in group e      (weight gradient)
 //
-//   out: T, rows dense; dW: F32; offsets: I32 [experts+1] on the device
-//   in, dOut: tensor maps of T [rows,·], w: of T [experts,n,k]; boxes of 64 by 64, 128-byte swizzle
+//   out: T, rows dense; offsets: I32 [experts+1] on the device
+//   in, dOut: tensor maps of T [rows,·], w: of T [experts,n,k], boxes of 64 rows by 64; dW: of F32
+//   [experts,n,k], boxes of 64 rows by 32; all with the 128-byte swizzle
 //   assumes T BF16 or F16, n and k multiples of 8, pointers multiples of 16 bytes
 //
 // Rows outside all groups are not written. Launch: 384 threads; one block per multiprocessor in x;
-// STAGES * (BM + BN) * 128 + 1024 bytes of dynamic shared memory.
+// STAGES * (BM + BN) * 128 + 1024 bytes of dynamic shared memory, for grouped_tn 32768 more.
 //
 // One warp keeps a ring of STAGES filled through the copy engine; two warpgroups multiply. Either both
 // share a tile of BM by BN, a half of its rows each, or (PINGPONG) each has tiles of its own, so that
 // one multiplies while the other loads and stores results. A unit of 64 by 64 elements is 8 KiB of
 // shared memory whichever way its operand lies. The last tile of a group reads on into the next group;
 // those rows' results are not stored. Where rows are what is summed over, those that are not the
-// group's are set to zero in shared memory. The weight gradient starts with what is there.
+// group's are set to zero in shared memory. The copy engine adds sums to the weight gradient, so that
+// the old values need not come here; each element is added to once, so nothing depends on an order.
 //
 // Numerics: products in T, sums in F32 by the tensor core in a fixed order, so the grid does not change
 // bits. Source: own; instructions as in the PTX manual (wgmma, cp.async.bulk.tensor, mbarrier).
@@ -36,6 +38,7 @@
 static const int BK = 64;
 static const int THREADS = 384;
 static const int UNIT = 64 * BK * 2;
+static const int STRIP = 64 * 32 * 4;
 static const int A_UNITS = BM / 64;
 static const int B_UNITS = BN / 64;
 static const int STAGE_BYTES = (A_UNITS + B_UNITS) * UNIT;
@@ -264,9 +267,9 @@ DEVICE void zeroTail(const Ring& ring, int rows, int group) {
   asm volatile("bar.sync %0, %1;" ::"r"(PINGPONG ? 1 + group : 1), "n"(threads) : "memory");
 }
 
-/** sums (+)= this warpgroup's part of one tile; lastRows is how much of the last step counts. */
+/** sums = this warpgroup's part of one tile; lastRows is how much of the last step counts. */
 template <bool A_TURNED, bool B_TURNED>
-DEVICE void consume(Sums& sums, Ring& ring, int steps, int lastRows, int group, bool add) {
+DEVICE void consume(Sums& sums, Ring& ring, int steps, int lastRows, int group) {
   u32 before = 0;
   for (int step = 0; step < steps; step++) {
     await(ring.fullBarrier(), ring.phase);
@@ -286,7 +289,7 @@ DEVICE void consume(Sums& sums, Ring& ring, int steps, int lastRows, int group, 
 #pragma unroll
       for (int i = 0; i < REPEAT; i++) {
         u64 a = operand(left + i * UNIT + k * (A_TURNED ? 16 * 128 : 32), A_TURNED);
-        multiply<A_TURNED, B_TURNED>(sums[i], a, b, add || step > 0 || k > 0);
+        multiply<A_TURNED, B_TURNED>(sums[i], a, b, step > 0 || k > 0);
       }
     }
     commit();
@@ -352,46 +355,58 @@ DEVICE void store(const Sums& sums, T* out, int m0, int n0, int rows, int cols) 
   }
 }
 
-/** Loads this warpgroup's part of from[rows, cols] as the sums to begin with, or stores it there. */
-template <bool LOAD>
-DEVICE void move(Sums& sums, float* matrix, int m0, int n0, int rows, int cols) {
-  int lane = threadIdx.x % 32;
-  m0 += threadIdx.x % 128 / 32 * 16 + lane / 4;
-  n0 += lane % 4 * 2;
+/**
+ * Adds this warpgroup's part to matrix `depth` of a stack, by strips of 32 columns through two
+ * buffers in shared memory; (m0, n0) is where it begins. What lies outside the matrix is left out.
+ */
+DEVICE void add(
+    const Sums& sums, const TensorMap* to, u32 buffers, int m0, int n0, int depth, int group) {
+  int thread = threadIdx.x % 128;
+  int q = thread % 4;
+  int row0 = thread / 32 * 16 + thread % 32 / 4;
+  buffers += group * 2 * STRIP;
 #pragma unroll
-  for (int i = 0; i < REPEAT * 2; i++) {
-    int row = m0 + i / 2 * 64 + i % 2 * 8;
+  for (int strip = 0; strip < REPEAT * BN / 32; strip++) {
+    int i = strip / (BN / 32);
+    int j0 = strip % (BN / 32) * 4;
+    u32 buffer = buffers + strip % 2 * STRIP;
+    if (thread == 0) {
+      asm volatile("cp.async.bulk.wait_group.read 1;" ::: "memory");
+    }
+    asm volatile("bar.sync %0, 128;" ::"r"(3 + group) : "memory");
 #pragma unroll
-    for (int j = 0; j < BN / 8; j++) {
-      int col = n0 + j * 8;
-      float2* at = reinterpret_cast<float2*>(matrix + (i64) row * cols + col);
-      float* sum = sums[i / 2][j] + i % 2 * 2;
-      if (row < rows && col < cols) {
-        if (LOAD) {
-          float2 old = *at;
-          sum[0] = old.x;
-          sum[1] = old.y;
-        } else {
-          *at = make_float2(sum[0], sum[1]);
-        }
-      }
+    for (int j = 0; j < 8; j++) {
+      int row = row0 + j % 2 * 8;
+      u32 at = buffer + row * 128 + ((j / 2 * 2 + q / 2) ^ (row & 7)) * 16 + q % 2 * 8;
+      const float* sum = sums[i][j0 + j / 2] + j % 2 * 2;
+      asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(at), "f"(sum[0]), "f"(sum[1])
+                   : "memory");
+    }
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    asm volatile("bar.sync %0, 128;" ::"r"(3 + group) : "memory");
+    if (thread == 0) {
+      asm volatile(
+          "cp.reduce.async.bulk.tensor.3d.global.shared::cta.add.tile.bulk_group"
+          " [%0, {%1, %2, %3}], [%4];" ::"l"(to),
+          "r"(n0 + j0 * 8),
+          "r"(m0 + i * 64),
+          "r"(depth),
+          "r"(buffer)
+          : "memory");
+      asm volatile("cp.async.bulk.commit_group;" ::: "memory");
     }
   }
 }
 
 // --- kernels -------------------------------------------------------------------------------------
 
-/**
- * The body of all three: place(tile) says where a tile's operands are, open(..) sets the sums and
- * says whether it did, write(..) stores them.
- */
-template <bool A_TURNED, bool B_TURNED, typename Places, typename Open, typename Write>
+/** The body of all three: place(tile) says where its operands are, write(..) takes its sums. */
+template <bool A_TURNED, bool B_TURNED, typename Places, typename Write>
 DEVICE void run(
     TileWalk<TILE_BAND>& walk,
     const TensorMap* a,
     const TensorMap* b,
     Places place,
-    Open open,
     Write write) {
   extern __shared__ unsigned char dynamic[];
   __shared__ __align__(8) u64 barriers[2 * STAGES + 2];
@@ -439,14 +454,15 @@ DEVICE void run(
       int m0 = tile.m * BM + (PINGPONG ? 0 : group * REPEAT * 64);
       int lastRows = tile.end - tile.begin - (steps - 1) * BK;
       Sums sums;
-      bool add = open(sums, tile, m0);
       if (PINGPONG && turn > 0) {
         // A stage's phases look alike, so none may be waited for before all earlier ones are over.
         await(ring.turns + group * 8, (turn - 1) / 2 & 1);
       }
-      consume<A_TURNED, B_TURNED>(sums, ring, steps, lastRows, group, add);
-      write(sums, tile, m0);
+      consume<A_TURNED, B_TURNED>(sums, ring, steps, lastRows, group);
+      write(sums, tile, m0, ring.stages + STAGES * STAGE_BYTES, group);
     }
+    // Shared memory may not go before the copy engine has read it.
+    asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
   }
 }
 
@@ -487,8 +503,7 @@ DEVICE void rowsTimesWeights(
         place.steps = (length + BK - 1) / BK;
         return place;
       },
-      [=](Sums& sums, const Tile& tile, int m0) { return false; },
-      [=](Sums& sums, const Tile& tile, int m0) {
+      [=](const Sums& sums, const Tile& tile, int m0, u32 buffers, int group) {
         T* to = out + (i64) tile.begin * cols;
         store(sums, to, m0, tile.n * BN, tile.end - tile.begin, cols);
       });
@@ -521,7 +536,7 @@ KERNEL grouped_nn(
 }
 
 KERNEL grouped_tn(
-    float* dW,
+    const __grid_constant__ TensorMap dW,
     const __grid_constant__ TensorMap dOut,
     const __grid_constant__ TensorMap in,
     const int* offsets,
@@ -539,6 +554,7 @@ KERNEL grouped_tn(
       (k + BN - 1) / BN,
       faults,
       GROUPED_MATMUL_WEIGHT_GRADIENT_OFFSETS);
+  const TensorMap* to = &dW;
   run<true, true>(
       walk,
       &dOut,
@@ -553,11 +569,7 @@ KERNEL grouped_tn(
         place.steps = (tile.end - tile.begin + BK - 1) / BK;
         return place;
       },
-      [=](Sums& sums, const Tile& tile, int m0) {
-        move<true>(sums, dW + (i64) tile.expert * n * k, m0, tile.n * BN, n, k);
-        return true;
-      },
-      [=](Sums& sums, const Tile& tile, int m0) {
-        move<false>(sums, dW + (i64) tile.expert * n * k, m0, tile.n * BN, n, k);
+      [=](const Sums& sums, const Tile& tile, int m0, u32 buffers, int group) {
+        add(sums, to, buffers, m0, tile.n * BN, tile.expert, group);
       });
 }

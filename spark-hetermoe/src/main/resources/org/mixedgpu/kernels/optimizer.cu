@@ -7,7 +7,7 @@
 //   sumSquares   partial[b] = Σ x² over block b's share; sumPartials adds them into out[1]
 //
 // Shapes: n elements, F32; working T.
-// Launch: 256 threads. adamW: grid.x = n / (256 · 4 · UNROLL). sumSquares: any grid.x, which is the
+// Launch: 256 threads. adamW: grid.x = n / (256 · 4). sumSquares: any grid.x, which is the
 // number of partials; sumPartials: one block.
 // Numerics: F32. sumSquares adds four squares in F32 and everything else in F64, in an order given by
 // n and the grid alone.
@@ -16,9 +16,6 @@
 // Hutter, arXiv 1711.05101). Any alignment: by 16 bytes where all are at such, else by elements.
 
 #define THREADS 256
-#ifndef UNROLL
-#define UNROLL 1
-#endif
 
 struct Step {
   float beta1;
@@ -58,40 +55,30 @@ extern "C" __global__ void __launch_bounds__(THREADS) adamW(
   Step step = {beta1, beta2, rest1, rest2, gradScale, epsilon, keep, rate, root};
   bool aligned = aligned16(param) && aligned16(first) && aligned16(second) && aligned16(gradient)
       && aligned4(working);
-  const int PER_BLOCK = THREADS * UNROLL * 4;
-  i64 start = (i64) blockIdx.x * PER_BLOCK;
-  i64 end = min(n, start + PER_BLOCK);
+  i64 start = (i64) blockIdx.x * (THREADS * 4);
   i64 packed = aligned ? n / 4 * 4 : 0;
-  float p[UNROLL][4];
-  float m[UNROLL][4];
-  float v[UNROLL][4];
-  float g[UNROLL][4];
+  i64 at = start + threadIdx.x * 4;
+  if (at < packed) {
+    float p[4];
+    float m[4];
+    float v[4];
+    float g[4];
+    load4(p, (const float*) param + at);
+    load4(m, (const float*) first + at);
+    load4(v, (const float*) second + at);
+    load4(g, gradient + at);
 #pragma unroll
-  for (int u = 0; u < UNROLL; u++) {
-    i64 i = start + (u * THREADS + threadIdx.x) * 4;
-    if (i < packed) {
-      load4(p[u], (const float*) param + i);
-      load4(m[u], (const float*) first + i);
-      load4(v[u], (const float*) second + i);
-      load4(g[u], gradient + i);
+    for (int l = 0; l < 4; l++) {
+      step.apply(p[l], m[l], v[l], g[l]);
+    }
+    store4(param + at, p);
+    store4(first + at, m);
+    store4(second + at, v);
+    if (working != 0) {
+      store4(working + at, p);
     }
   }
-#pragma unroll
-  for (int u = 0; u < UNROLL; u++) {
-    i64 i = start + (u * THREADS + threadIdx.x) * 4;
-    if (i < packed) {
-#pragma unroll
-      for (int l = 0; l < 4; l++) {
-        step.apply(p[u][l], m[u][l], v[u][l], g[u][l]);
-      }
-      store4(param + i, p[u]);
-      store4(first + i, m[u]);
-      store4(second + i, v[u]);
-      if (working != 0) {
-        store4(working + i, p[u]);
-      }
-    }
-  }
+  i64 end = min(n, start + THREADS * 4);
   for (i64 i = max(start, packed) + threadIdx.x; i < end; i += THREADS) {
     step.apply(param[i], first[i], second[i], gradient[i]);
     if (working != 0) {

@@ -358,9 +358,7 @@ DEVICE float maxOf(float x, int lanes) {
 // --- rows ----------------------------------------------------------------------------------------
 
 /** Loads that a thread has in flight in a loop over one operand. */
-#ifndef AHEAD
 #define AHEAD 4
-#endif
 
 /** A row is for `lanes` neighbouring threads, a power of two; a block has one or several. */
 struct Lanes {

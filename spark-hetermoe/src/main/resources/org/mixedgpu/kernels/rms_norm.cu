@@ -17,9 +17,8 @@
 // Source: own. rmsNorm takes any width and alignment. rmsNormBackward assumes rows at 16 bytes, gain
 // too, at most 512 lanes, and width <= lanes · VECTORS · 16 / size of T; a row then stays in registers between its passes.
 
-#ifndef VECTORS
+/** Accesses of a row that a thread keeps. */
 #define VECTORS 4
-#endif
 
 /** Most threads of rmsNormBackward, whose sums need registers. */
 #define BACKWARD_THREADS 512

@@ -9,9 +9,8 @@
 // Numerics: F32 inside.
 // Source: own. rope assumes x, cos, sin at 16 bytes and half a multiple of N = 16 / size of T.
 
-#ifndef HEADS
+/** Heads per thread, which share its angles. */
 #define HEADS 4
-#endif
 
 DEVICE void rotate(float& a, float& b, float c, float s) {
   float first = a * c - b * s;

@@ -6,9 +6,6 @@ import org.mixedgpu.tensor.DType;
 final class CudaElementwise {
   private static final String FILE = "elementwise";
 
-  /** UNROLL in the kernel file: accesses per thread. */
-  private static final int ACCESSES = 2;
-
   /** Elements of an access where a copy converts. */
   private static final int CONVERTED = 4;
 
@@ -70,7 +67,7 @@ final class CudaElementwise {
    * @param packed elements per access
    */
   private void launch(String function, DType type, int packed, long elements, Object... arguments) {
-    long perBlock = (long) Geometry.THREADS * ACCESSES * packed;
+    long perBlock = (long) Geometry.THREADS * packed;
     device
         .kernels()
         .get(FILE, function, type)

@@ -15,7 +15,7 @@ final class CudaGroupedMatmul {
   /** Above this the maps of tensors that are gone are the most; all are made again. */
   private static final int MOST_MAPS = 8192;
 
-  private record MapKey(long pointer, long depth, long rows, long cols) {}
+  private record MapKey(DType type, long pointer, long depth, long rows, long cols) {}
 
   private final CudaDevice device;
   private final Map<MapKey, byte[]> maps = new ConcurrentHashMap<>();
@@ -81,7 +81,7 @@ final class CudaGroupedMatmul {
             1,
             tiles.threads(),
             tiles.sharedBytes(),
-            out,
+            tiles.copied() && product == GroupedTiles.Product.TN ? map(out) : out,
             tiles.copied() ? map(left) : left,
             tiles.copied() ? map(right) : right,
             offsets,
@@ -115,12 +115,18 @@ final class CudaGroupedMatmul {
     return (whole + part - 1) / part;
   }
 
+  /** Boxes of 64 rows by 128 bytes. */
   private byte[] map(CudaTensor tensor) {
     Shape shape = tensor.shape();
+    DType type = tensor.type();
     int last = shape.rank() - 1;
     MapKey key =
         new MapKey(
-            tensor.pointer(), last == 2 ? shape.dim(0) : 1, shape.dim(last - 1), shape.dim(last));
+            type,
+            tensor.pointer(),
+            last == 2 ? shape.dim(0) : 1,
+            shape.dim(last - 1),
+            shape.dim(last));
     if (maps.size() > MOST_MAPS) {
       maps.clear();
     }
@@ -128,10 +134,10 @@ final class CudaGroupedMatmul {
         key,
         at ->
             TensorMaps.dense(
-                tensor.type(),
+                type,
                 at.pointer,
                 new long[] {at.depth, at.rows, at.cols},
-                new int[] {1, 64, 64},
+                new int[] {1, 64, 128 / type.bytes()},
                 TensorMaps.Swizzle.BYTES_128));
   }
 }

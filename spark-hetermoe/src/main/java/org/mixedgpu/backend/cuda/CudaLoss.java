@@ -10,10 +10,10 @@ final class CudaLoss {
   private static final int MOST_CLUSTER = 8;
 
   /**
-   * Shared memory of a block that keeps logits between the two passes; three such blocks fit on a
-   * multiprocessor of a data centre's GPU.
+   * Shared memory of a block that keeps logits between the two passes: two such blocks fit on a
+   * multiprocessor of a data centre's GPU, so that one reads while the other writes.
    */
-  private static final int KEEP_BYTES = 66 << 10;
+  private static final int KEEP_BYTES = 104 << 10;
 
   private static final int WARP = 32;
   private static final int MOST_THREADS = 512;
@@ -37,10 +37,11 @@ final class CudaLoss {
     long room = KEEP_BYTES / bytes;
     int cluster = 1;
     if (dLogits != null && access > 1 && device.capability().compareTo(CLUSTERS) >= 0) {
-      cluster = Geometry.lanes(Geometry.parts(accesses, room), MOST_CLUSTER);
+      // At least four fifths of a row are kept: reading a little again costs less than more blocks.
+      cluster = Geometry.lanes(Geometry.parts(4 * accesses, 5 * room), MOST_CLUSTER);
     } else if (accesses > room) {
       // The rest of a row is read again: from the second-level cache, if few rows are under way.
-      room = (device.sharedBytesPerBlock() - Geometry.STATIC_BYTES) / bytes;
+      room = ((long) device.sharedBytesPerBlock() - Geometry.STATIC_BYTES) / bytes;
     }
     long part = Geometry.parts(accesses, cluster);
     int kept = dLogits == null ? 0 : (int) Math.min(part, room);

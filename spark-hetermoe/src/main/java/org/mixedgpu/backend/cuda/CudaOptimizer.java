@@ -10,9 +10,6 @@ final class CudaOptimizer {
   /** F32 elements of an access. */
   private static final int PACKED = 4;
 
-  /** UNROLL in the kernel file: accesses per thread to each operand. */
-  private static final int ACCESSES = 1;
-
   /** Blocks per multiprocessor that sum squares. */
   private static final int SUM_BLOCKS = 8;
 
@@ -36,7 +33,7 @@ final class CudaOptimizer {
         .kernels()
         .get(FILE, "adamW", device.computeType())
         .launch(
-            Geometry.parts(n, (long) Geometry.THREADS * ACCESSES * PACKED),
+            Geometry.parts(n, (long) Geometry.THREADS * PACKED),
             1,
             1,
             Geometry.THREADS,

@@ -14,10 +14,14 @@ final class CudaRows {
   private static final int PARTIAL_COLUMNS = 32;
   private static final int PARTIAL_THREADS = 1024;
 
-  /** LONGEST_SHORT_RUN and the threads of scatterLongRuns, in the kernel file. */
-  private static final int LONGEST_SHORT_RUN = 32;
+  /** Of scatterLongRuns, in the kernel file: sorted positions and threads of a block. */
+  private static final int LONG_RUN_POSITIONS = 512;
 
   private static final int LONG_RUN_THREADS = 512;
+
+  /** Elements per access where rows are added to a table of F32. */
+  private static final int TABLE_ACCESS = 4;
+
   private static final int WARP = 32;
 
   /** Lanes of a row to combine: with few choices more rows at a time keep more loads in flight. */
@@ -226,9 +230,12 @@ final class CudaRows {
       return;
     }
     CudaSort.Pairs sorted = sort.byRow(index, tableRows);
-    int access = Geometry.access(width, dOut);
-    long accesses = Geometry.parts(width, access);
-    int lanes = Math.max(WARP, Geometry.lanes(accesses, Geometry.THREADS));
+    boolean inFours =
+        width % TABLE_ACCESS == 0
+            && Geometry.aligned(dTable)
+            && dOut.pointer() % (TABLE_ACCESS * dOut.type().bytes()) == 0;
+    int access = inFours ? TABLE_ACCESS : 1;
+    int lanes = Math.max(WARP, rowLanes(width, access));
     kernel(GATHER, "scatterRuns", dOut.type())
         .launch(
             Geometry.parts(n, Geometry.THREADS / lanes),
@@ -246,8 +253,8 @@ final class CudaRows {
             lanes);
     kernel(GATHER, "scatterLongRuns", dOut.type())
         .launch(
-            Geometry.parts(n, LONGEST_SHORT_RUN),
-            Geometry.parts(accesses, WARP),
+            Geometry.parts(n, LONG_RUN_POSITIONS),
+            Geometry.parts(width, (long) WARP * access),
             1,
             LONG_RUN_THREADS,
             0,

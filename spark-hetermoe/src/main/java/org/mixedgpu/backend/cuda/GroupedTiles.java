@@ -41,8 +41,11 @@ record GroupedTiles(
   private static final GroupedTiles WARPS = warps(128, 128, 32, 3, 2);
   private static final GroupedTiles WIDE_WARPS = warps(128, 256, 64, 3, 1);
 
-  private static final GroupedTiles SHARED_TILES = copied(128, 256, 4, false);
-  private static final GroupedTiles OWN_TILES = copied(128, 192, 5, true);
+  private static final GroupedTiles SHARED_TILES = copied(128, 256, 4, false, 0);
+  private static final GroupedTiles OWN_TILES = copied(128, 192, 5, true, 0);
+
+  /** Two warpgroups' two strips of 64 by 32 sums on their way to the weight gradient. */
+  private static final GroupedTiles ADDED_TILES = copied(128, 256, 4, false, 4 * 64 * 32 * 4);
 
   /** Above this many summed indexes, storing results is too little of the work to be hidden. */
   private static final int LONG_SUM = 2048;
@@ -91,12 +94,12 @@ record GroupedTiles(
   }
 
   /**
-   * Tiles of their own for each warpgroup hide the stores, which counts where sums are short, unless
-   * their width suits the columns worse.
+   * Tiles of their own for each warpgroup hide the stores, which counts where sums are short,
+   * unless their width suits the columns worse.
    */
   private static GroupedTiles hopper(Product product, int n, int k) {
     if (product == Product.TN) {
-      return SHARED_TILES;
+      return ADDED_TILES;
     }
     int cols = product == Product.NT ? n : k;
     int sum = product == Product.NT ? k : n;
@@ -126,14 +129,14 @@ record GroupedTiles(
   }
 
   /** Two warpgroups, fed by the copy engine. */
-  private static GroupedTiles copied(int m, int n, int stages, boolean own) {
+  private static GroupedTiles copied(int m, int n, int stages, boolean own, int resultBytes) {
     return new GroupedTiles(
         "grouped_gemm.sm90",
         m,
         n,
         384,
         1,
-        stages * (m + n) * 128 + 1024,
+        stages * (m + n) * 128 + resultBytes + 1024,
         "BM=" + m,
         "BN=" + n,
         "STAGES=" + stages,

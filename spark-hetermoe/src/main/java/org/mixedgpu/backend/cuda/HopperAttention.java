@@ -7,8 +7,8 @@ import org.mixedgpu.tensor.DType;
 
 /**
  * Attention for bf16 and fp16 by wgmma and the copy engine, compute capability 9.0: head sizes 64
- * and 128. The backward pass is one kernel where there is enough work, else two, which compute the
- * scores twice.
+ * and 128. The backward pass is one kernel where there is enough work, which sums dQ in scratch
+ * memory of 4 bytes per element of q, else two, which compute the scores twice.
  */
 final class HopperAttention implements AttentionKernels {
   static final String FORWARD_FILE = "attention.sm90";

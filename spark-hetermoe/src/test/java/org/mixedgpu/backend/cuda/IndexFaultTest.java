@@ -38,5 +38,8 @@ class IndexFaultTest {
         .hasMessage(IndexFault.GATHER_ROWS_INDEX.exception(3, 7, 5).getMessage());
     assertThat(IndexFault.GROUPED_MATMUL_OFFSETS.exception(2, 9, 8))
         .hasMessageContainingAll("groupedMatmul", "offsets", "[0, 8]", "9", "position 2");
+    // Below its limit an offset can only be refused for what is before it.
+    assertThat(IndexFault.GROUPED_MATMUL_OFFSETS.exception(2, 4, 6))
+        .hasMessageContainingAll("ascend", "4 after 6", "position 2");
   }
 }
