@@ -79,11 +79,7 @@ record TrainTask(
     ZebraJob job = new ZebraJob(config, plan, optimizer, auxKind, steps, true);
     // In the order in which they may be closed: whoever holds tensors before their backend.
     try (TrainingBackend backend = emulation.slowed(deployment.open(member.addresses()), member.generation());
-<<<<<<< HEAD
-        Exchange exchange = member.exchange(backend);
-=======
         Exchange exchange = exchange(member, backend);
->>>>>>> spark
         CorpusBatches batches = new CorpusBatches(deployment.store(), corpus, batchSize, seed)) {
       LOG.info("Rank {} ({}) computes on {}", member.rank(), member.role(), backend.name());
       Weights weights = new Weights(backend, member);
