@@ -8,9 +8,7 @@ import java.nio.file.Path;
 import org.assertj.core.api.AbstractThrowableAssert;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
-import org.mixedgpu.backend.BackendKind;
 import org.mixedgpu.backend.Backends;
-import org.mixedgpu.backend.CpuOptions;
 import org.mixedgpu.backend.CudaOptions;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
@@ -42,8 +40,6 @@ class CudaDriverTest {
     isMissing(() -> Backends.cuda(options)).hasMessageContainingAll(named, "backend cpu");
     if (!driverIsThere()) {
       assertThat(Files.exists(cache)).isFalse();
-      isMissing(() -> Backends.open(BackendKind.CUDA, CpuOptions.allCores()))
-          .hasMessageContaining("libcuda.so.1");
     }
   }
 
