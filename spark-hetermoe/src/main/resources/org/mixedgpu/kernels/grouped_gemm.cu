@@ -149,7 +149,7 @@ DEVICE void put(S* out, const float (&sums)[8][8], int m0, int n0, int rows, int
   }
 }
 
-/** out[rows_e, cols] = in[rows_e, length] · w[e], w[e] transposed or not: forward, data gradient. */
+/** out[rows_e, cols] = in[rows_e, length] · w[e], transposed or not: forward or data gradient. */
 template <bool TRANSPOSED>
 DEVICE void rowsTimesWeights(
     T* out,

@@ -286,7 +286,7 @@ DEVICE void add(float* out, const float (&sums)[MI][NI][4], int m0, int n0, int 
   }
 }
 
-/** out[rows_e, cols] = in[rows_e, length] · w[e], w[e] transposed or not: forward, data gradient. */
+/** out[rows_e, cols] = in[rows_e, length] · w[e], transposed or not: forward or data gradient. */
 template <bool TRANSPOSED>
 DEVICE void rowsTimesWeights(
     T* out,

@@ -454,7 +454,7 @@ DEVICE void run(
 
 #define KERNEL extern "C" __global__ void __launch_bounds__(THREADS, 1)
 
-/** out[rows_e, cols] = in[rows_e, length] · w[e], w[e] transposed or not: forward, data gradient. */
+/** out[rows_e, cols] = in[rows_e, length] · w[e], transposed or not: forward or data gradient. */
 template <bool TRANSPOSED>
 DEVICE void rowsTimesWeights(
     T* out,
