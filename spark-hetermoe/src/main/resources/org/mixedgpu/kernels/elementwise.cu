@@ -99,7 +99,6 @@ struct SwiGluBackward {
   DEVICE void operator()(float* out, const float* in) const {
     float s = sigmoid(in[1]);
     float silu = in[1] * s;
-    // 1 - s is as exact as s, because s is a rounded quotient: near 1 both lose the same digits.
     out[0] = in[0] * in[2] * (s + silu * (1.0f - s));
     out[1] = in[0] * silu;
   }

@@ -3,10 +3,14 @@ package org.mixedgpu.backend.cuda;
 import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
 
-/** Ops that move, weight and add whole rows; {@code rows.cu} and {@code gather.cu}. */
+/**
+ * Ops that move, weight and add whole rows; {@code rows.cu}, {@code gather.cu} and {@code
+ * scatter.cu}.
+ */
 final class CudaRows {
   private static final String FILE = "rows";
   private static final String GATHER = "gather";
+  private static final String SCATTER = "scatter";
 
   /** Blocks per multiprocessor that keep memory busy while columns are summed. */
   private static final int SUM_BLOCKS = 4;
@@ -236,7 +240,7 @@ final class CudaRows {
             && dOut.pointer() % (TABLE_ACCESS * dOut.type().bytes()) == 0;
     int access = inFours ? TABLE_ACCESS : 1;
     int lanes = Math.max(WARP, Math.min(HALF_BLOCK, rowLanes(width, access)));
-    kernel(GATHER, "scatterRuns", dOut.type())
+    kernel(SCATTER, "scatterRuns", dOut.type())
         .launch(
             Geometry.parts(n, Geometry.THREADS / lanes),
             1,
@@ -251,7 +255,7 @@ final class CudaRows {
             width,
             tableRows,
             lanes);
-    kernel(GATHER, "scatterLongRuns", dOut.type())
+    kernel(SCATTER, "scatterLongRuns", dOut.type())
         .launch(
             Geometry.parts(n, LONG_RUN_POSITIONS),
             Geometry.parts(width, (long) WARP * access),
