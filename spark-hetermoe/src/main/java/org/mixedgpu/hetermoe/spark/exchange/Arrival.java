@@ -20,6 +20,11 @@ final class Arrival {
   private long received;
   private boolean complete;
 
+  /** The socket may be writing to the target, or what it wrote was not taken yet. */
+  private boolean inPlace;
+
+  private long bytesInPlace;
+
   /**
    * @param buffer for the bytes; null where {@link #enterTarget} follows at once
    */
@@ -34,6 +39,13 @@ final class Arrival {
       buffer.put(data);
       return;
     }
+    if (inPlace) {
+      received += data.remaining();
+      bytesInPlace += data.remaining();
+      data.position(data.limit());
+      inPlace = false;
+      return;
+    }
     while (data.hasRemaining()) {
       ByteBuffer into = target.segment(received, data.remaining());
       int length = into.remaining();
@@ -41,6 +53,31 @@ final class Arrival {
       data.position(data.position() + length);
       received += length;
     }
+  }
+
+  /**
+   * The target's memory for the next bytes, which the socket may write until {@link #take} or
+   * {@link #readEnded}; null where the receiver does not wait.
+   */
+  ByteBuffer next() {
+    if (target == null || received == head.bytes()) {
+      return null;
+    }
+    inPlace = true;
+    return target.segment(received, head.bytes() - received);
+  }
+
+  /** The socket does not write to the target any more. */
+  void readEnded() {
+    inPlace = false;
+  }
+
+  long bytesInPlace() {
+    return bytesInPlace;
+  }
+
+  boolean isReadInPlace() {
+    return inPlace;
   }
 
   /**
@@ -57,7 +94,10 @@ final class Arrival {
     return free;
   }
 
-  /** The receiver gives up and may free its tensor: what has come moves to this buffer. */
+  /**
+   * The receiver gives up and may free its tensor: what has come moves to this buffer. Not while
+   * {@link #isReadInPlace}.
+   */
   void leaveTarget(ByteBuffer to) {
     for (long done = 0; done < received; ) {
       ByteBuffer part = target.segment(done, received - done);

@@ -26,6 +26,8 @@ final class Inbox {
   /** The tensor of a receiver that waits for the next message. */
   private HostTensor posted;
 
+  private long bytesInPlace;
+
   /**
    * @param refuseIfAborted throws where the exchange is aborted
    */
@@ -44,6 +46,7 @@ final class Inbox {
 
   /** Takes the bytes of one message from the network's thread as they come. */
   StreamCallbackWithID accept(Frame.Head head, TransportClient from) {
+    InPlaceReads reads = InPlaceReads.of(from.getChannel());
     Arrival arrival;
     waiting.lock();
     try {
@@ -57,6 +60,7 @@ final class Inbox {
     } finally {
       waiting.unlock();
     }
+    reads.expect(reader(arrival));
     return new StreamCallbackWithID() {
       @Override
       public String getID() {
@@ -75,9 +79,11 @@ final class Inbox {
 
       @Override
       public void onComplete(String id) {
+        reads.expect(null);
         waiting.lock();
         try {
           arrival.complete();
+          bytesInPlace += arrival.bytesInPlace();
         } finally {
           waiting.unlock();
         }
@@ -86,7 +92,33 @@ final class Inbox {
 
       @Override
       public void onFailure(String id, Throwable cause) {
+        reads.expect(null);
         peer.leave("broke off in the middle of a message (" + cause + ")");
+        waiting.wake();
+      }
+    };
+  }
+
+  private InPlaceReads.Reader reader(Arrival arrival) {
+    return new InPlaceReads.Reader() {
+      @Override
+      public ByteBuffer next() {
+        waiting.lock();
+        try {
+          return arrival.next();
+        } finally {
+          waiting.unlock();
+        }
+      }
+
+      @Override
+      public void ended() {
+        waiting.lock();
+        try {
+          arrival.readEnded();
+        } finally {
+          waiting.unlock();
+        }
         waiting.wake();
       }
     };
@@ -147,6 +179,7 @@ final class Inbox {
       } catch (RuntimeException e) {
         Arrival started = arrivals.peek();
         if (started != null && started.buffer() == null) {
+          waiting.briefly(() -> !started.isReadInPlace());
           started.leaveTarget(buffers.take(started.head().bytes()));
         }
         throw e;
@@ -164,6 +197,16 @@ final class Inbox {
       posted = into;
     } else if (!first.isComplete() && fits(first.head(), into)) {
       buffers.give(first.enterTarget(into));
+    }
+  }
+
+  /** Bytes of complete messages that went from the socket straight into their tensor. */
+  long bytesInPlace() {
+    waiting.lock();
+    try {
+      return bytesInPlace;
+    } finally {
+      waiting.unlock();
     }
   }
 

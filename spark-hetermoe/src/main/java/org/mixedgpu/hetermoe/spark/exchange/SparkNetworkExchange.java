@@ -1,6 +1,5 @@
 package org.mixedgpu.hetermoe.spark.exchange;
 
-import io.netty.channel.AdaptiveRecvByteBufAllocator;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
@@ -30,10 +29,6 @@ import org.mixedgpu.tensor.Tensor;
  */
 public final class SparkNetworkExchange implements Exchange {
   private static final StreamManager NO_STREAMS = new OneForOneStreamManager();
-
-  /** Netty's usual reads of up to 64 KiB are many calls for a tensor. */
-  private static final AdaptiveRecvByteBufAllocator LARGE_READS =
-      new AdaptiveRecvByteBufAllocator(64, 64 << 10, 256 << 10);
 
   private final TransportOptions options;
   private final Transport transport;
@@ -143,6 +138,11 @@ public final class SparkNetworkExchange implements Exchange {
     abortHere("rank " + rank + " has closed its exchange");
   }
 
+  /** Bytes that went from the socket straight into a waiting receiver's tensor. */
+  long bytesInPlace() {
+    return inboxes.values().stream().mapToLong(Inbox::bytesInPlace).sum();
+  }
+
   /** Ends all connections as the death of the process would. */
   void dieForTest() {
     closing = true;
@@ -244,13 +244,9 @@ public final class SparkNetworkExchange implements Exchange {
       Connection connection = connections.get(client.getChannel());
       byte kind = message.get();
       switch (kind) {
-        case Frame.HELLO -> {
-          if (!options.encrypted()) { // decryption makes an array of each read
-            client.getChannel().config().setRecvByteBufAllocator(LARGE_READS);
-          }
-          connections.put(
-              client.getChannel(), new Connection(peer(message.getInt()), client, null));
-        }
+        case Frame.HELLO ->
+            connections.put(
+                client.getChannel(), new Connection(peer(message.getInt()), client, null));
         case Frame.CREDIT -> connection.credited().credit(message.getLong());
         case Frame.ABORT -> abortHere(StandardCharsets.UTF_8.decode(message).toString());
         case Frame.BYE -> leave(connection.peer(), "has closed its exchange");

@@ -1,5 +1,6 @@
 package org.mixedgpu.hetermoe.spark.exchange;
 
+import io.netty.channel.Channel;
 import java.io.IOException;
 import java.util.List;
 import org.apache.spark.network.TransportContext;
@@ -41,8 +42,11 @@ final class Transport implements AutoCloseable {
         options.encrypted()
             ? new AuthServerBootstrap(conf, key)
             : new SaslServerBootstrap(conf, key);
+    // Decryption makes an array of each read, so there is nothing to read in place.
+    List<TransportServerBootstrap> bootstraps =
+        options.encrypted() ? List.of(guard) : List.of(Transport::readInPlace, guard);
     try {
-      server = listen(options, guard);
+      server = listen(options, bootstraps);
     } catch (RuntimeException e) {
       context.close();
       throw e;
@@ -67,11 +71,18 @@ final class Transport implements AutoCloseable {
     }
   }
 
-  private TransportServer listen(TransportOptions options, TransportServerBootstrap guard) {
+  /** Here and not later: a connection asks once, before its first read. */
+  private static RpcHandler readInPlace(Channel connection, RpcHandler handler) {
+    connection.config().setRecvByteBufAllocator(new InPlaceReads());
+    return handler;
+  }
+
+  private TransportServer listen(
+      TransportOptions options, List<TransportServerBootstrap> bootstraps) {
     Exception last = null;
     for (int port = options.firstPort(); port <= options.lastPort(); port++) {
       try {
-        return context.createServer(host, port, List.of(guard));
+        return context.createServer(host, port, bootstraps);
       } catch (Exception e) { // Netty throws BindException without declaring it
         last = e;
       }

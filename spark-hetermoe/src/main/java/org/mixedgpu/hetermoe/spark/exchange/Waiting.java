@@ -34,6 +34,13 @@ final class Waiting {
     }
   }
 
+  /** Waits, holding the lock, for what cannot fail to come soon. */
+  void briefly(BooleanSupplier condition) {
+    while (!condition.getAsBoolean()) {
+      changed.awaitUninterruptibly();
+    }
+  }
+
   /**
    * Waits, holding the lock, until the condition is true.
    *

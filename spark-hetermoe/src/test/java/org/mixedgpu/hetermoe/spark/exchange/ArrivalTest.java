@@ -60,6 +60,31 @@ class ArrivalTest {
   }
 
   @Test
+  void theSocketWritesIntoTheTensorOnlyWhileItsReceiverWaits() {
+    try (HostMemory memory = new HostMemory("test", 1 << 20);
+        HostTensor into = memory.allocate(DType.F32, Shape.of(4, 3))) {
+      Arrival arrival = new Arrival(HEAD, null, ByteBuffer.allocate(24));
+      assertThat(arrival.next()).isNull();
+      arrival.take(numbers(0, 5));
+      arrival.enterTarget(into);
+      ByteBuffer memoryOfTheTensor = arrival.next();
+      assertThat(memoryOfTheTensor.remaining()).isEqualTo(19);
+      assertThat(arrival.isReadInPlace()).isTrue();
+      memoryOfTheTensor.put(numbers(5, 11));
+      arrival.take(memoryOfTheTensor.flip());
+      assertThat(arrival.isReadInPlace()).isFalse();
+      assertThat(arrival.next().remaining()).isEqualTo(8);
+      arrival.readEnded(); // nothing came
+      arrival.leaveTarget(ByteBuffer.allocate(24));
+      assertThat(arrival.next()).isNull();
+      arrival.take(numbers(16, 8));
+      arrival.complete();
+      assertThat(arrival.buffer()).isEqualTo(numbers(0, 24));
+      assertThat(arrival.bytesInPlace()).isEqualTo(11);
+    }
+  }
+
+  @Test
   void headsKeepAllTheirFields() {
     Frame.Head copy = Frame.Head.decode(HEAD.encode());
     assertThat(copy).usingRecursiveComparison().isEqualTo(HEAD);

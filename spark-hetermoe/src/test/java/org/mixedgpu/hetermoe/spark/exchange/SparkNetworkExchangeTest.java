@@ -6,6 +6,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import java.io.IOException;
 import java.net.ServerSocket;
 import java.net.Socket;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -104,6 +106,32 @@ class SparkNetworkExchangeTest extends ExchangeContract {
           .isInstanceOfSatisfying(PeerLostException.class, e -> assertThat(e.peer()).isEqualTo(1))
           .hasMessageContaining("rank 1 has ended without a word");
       assertThat(Duration.ofNanos(System.nanoTime() - start)).isLessThan(Duration.ofSeconds(3));
+    }
+  }
+
+  /** A setting that comes too late for a connection has no effect and breaks nothing. */
+  @Test
+  @Timeout(60)
+  void aLargeMessageGoesFromTheSocketIntoTheWaitingTensor() throws Exception {
+    TransportOptions options = TransportOptions.plain(LIMITS);
+    try (Backend backend = Backends.cpu(new CpuOptions(1, Long.MAX_VALUE));
+        Tensor sent = backend.allocate(DType.F32, Shape.of(1024, 1024));
+        Tensor got = backend.allocate(DType.F32, Shape.of(1024, 1024))) {
+      List<SparkNetworkExchange> members = connect(2, backend, options);
+      for (int i = 1; i <= 5; i++) {
+        backend.fill(sent, i);
+        CompletableFuture<Object> receiver =
+            CompletableFuture.supplyAsync(() -> members.get(1).channel("c").receive(0, got));
+        members.get(0).channel("c").send(1, new int[0], sent);
+        receiver.get();
+        ByteBuffer bytes = ByteBuffer.allocate((int) got.bytes()).order(ByteOrder.LITTLE_ENDIAN);
+        backend.read(bytes, got);
+        for (int at = 0; at < bytes.capacity(); at += Float.BYTES) {
+          assertThat(bytes.getFloat(at)).isEqualTo(i);
+        }
+      }
+      assertThat(members.get(1).bytesInPlace()).isGreaterThan(sent.bytes());
+      members.forEach(Exchange::close);
     }
   }
 
