@@ -11,9 +11,9 @@ import org.mixedgpu.tensor.Tensor;
 public final class Floats {
   private Floats() {}
 
-  /** Of any float type. */
+  /** Of any float type; the bits of integers. */
   public static float[] read(Backend b, Tensor t) {
-    if (t.type() != DType.F32) {
+    if (t.type().bytes() == 2) {
       try (Tensor floats = b.allocate(DType.F32, t.shape())) {
         b.copy(floats, t);
         return read(b, floats);
