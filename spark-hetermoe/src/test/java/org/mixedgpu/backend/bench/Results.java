@@ -20,14 +20,10 @@ import java.util.Map;
  * NAME.json and NAME.md there, with machine, command, date and commit ({@code -Dbench.commit=}).
  */
 public final class Results {
-  private static final String HEAD =
-      "| what | ours | PyTorch | unit | ratio | spread, ours | spread, PyTorch | notes |\n"
-          + "|---|---|---|---|---|---|---|---|\n";
-
   private final String name;
   private final Map<String, Object> all = new LinkedHashMap<>();
   private final List<Map<String, Object>> rows = new ArrayList<>();
-  private final StringBuilder table = new StringBuilder(HEAD);
+  private final StringBuilder table = new StringBuilder();
 
   /**
    * @param name of the files
@@ -35,6 +31,13 @@ public final class Results {
    * @param machine device, driver, versions
    */
   public Results(String name, String command, Map<String, String> machine) {
+    this(name, command, machine, "PyTorch");
+  }
+
+  /**
+   * @param baseline what ours is compared with
+   */
+  public Results(String name, String command, Map<String, String> machine, String baseline) {
     this.name = name;
     all.put("benchmark", name);
     all.put("command", command);
@@ -43,9 +46,15 @@ public final class Results {
     all.put("java", System.getProperty("java.vm.version"));
     all.putAll(machine);
     all.forEach((key, value) -> System.out.println(key + ": " + value));
+    all.put("baseline", baseline);
     all.put("rows", rows);
+    table
+        .append("| what | ours | ")
+        .append(baseline)
+        .append(" | unit | ratio | spread, ours | spread, baseline | notes |\n")
+        .append("|---|---|---|---|---|---|---|---|\n");
     System.out.println();
-    System.out.print(HEAD);
+    System.out.print(table);
   }
 
   /**
@@ -68,7 +77,7 @@ public final class Results {
         notes);
   }
 
-  /** A size or a count without repetitions; the ratio is ours by PyTorch's, lower being better. */
+  /** A size or a count without repetitions; the ratio is ours by theirs, lower being better. */
   public void size(String what, double ours, double theirs, String unit, String notes) {
     add(what, ours, theirs, unit, ours / theirs, null, null, notes);
   }
@@ -91,14 +100,14 @@ public final class Results {
     Map<String, Object> row = new LinkedHashMap<>();
     row.put("what", what);
     put(row, "ours", ours);
-    put(row, "pytorch", theirs);
+    put(row, "theirs", theirs);
     row.put("unit", unit);
     put(row, "ratio", ratio);
     if (ourSamples != null) {
       row.put("oursSeconds", ourSamples.values());
     }
     if (theirSamples != null) {
-      row.put("pytorchSeconds", theirSamples.values());
+      row.put("theirSeconds", theirSamples.values());
     }
     row.put("notes", notes);
     rows.add(row);
