@@ -59,7 +59,7 @@ public final class CudaModesBench {
   private CudaModesBench(DecoderModel model, int tokens, int chunk) {
     this.model = model;
     DType type = model.backend().computeType();
-    layout = Layouts.of(model.config(), "0".repeat(64), type, chunk);
+    layout = Layouts.of(model.config(), type, "0".repeat(64), chunk);
     // Two of them, so that no run finds its own prompt in the cache of the GPU.
     prompts = new int[2][];
     for (int i = 0; i < 2; i++) {
