@@ -146,16 +146,13 @@ public final class CudaModesBench {
 
   private int[][] halves() {
     int half = prompts[0].length / 2;
-    return new int[][] {
-      Arrays.copyOf(prompts[0], half), Arrays.copyOf(prompts[1], half)
-    };
+    return new int[][] {Arrays.copyOf(prompts[0], half), Arrays.copyOf(prompts[1], half)};
   }
 
   /** Writes both prompts' chunks. */
   private void fill(BundleStore store) {
     PrefillOptions options = PrefillOptions.of(PrefillMode.COMPUTE, prompts[0].length);
-    try (PrefillRunner runner =
-            new PrefillRunner(model, store, store.snapshot(), options);
+    try (PrefillRunner runner = new PrefillRunner(model, store, store.snapshot(), options);
         ChunkWriter writer = store.writer()) {
       for (int[] prompt : prompts) {
         runner.run(prompt);

@@ -86,8 +86,7 @@ public final class CudaOpsBenchmark {
         ours = Samples.seconds(b, () -> b.copy(out, in), SAMPLES).and(ours);
       }
       if (python != null) {
-        theirs =
-            TorchGpu.seconds(python.ask("op " + SAMPLES + " copy " + elements)).and(theirs);
+        theirs = TorchGpu.seconds(python.ask("op " + SAMPLES + " copy " + elements)).and(theirs);
       }
     }
     results.speed("copy of 2^30", ours, theirs, work, OpCase.GBS, "");
@@ -165,8 +164,7 @@ public final class CudaOpsBenchmark {
               Tensor dK = data.out(tokens, KV_HEADS * HEAD);
               Tensor dV = data.out(tokens, KV_HEADS * HEAD);
               return () ->
-                  b.attentionBackward(
-                      dQ, dK, dV, dOut, t.q, t.k, t.v, t.out, t.logSumExp, shape);
+                  b.attentionBackward(dQ, dK, dV, dOut, t.q, t.k, t.v, t.out, t.logSumExp, shape);
             }));
   }
 
@@ -214,8 +212,11 @@ public final class CudaOpsBenchmark {
       offsets[e + 1] = offsets[e] + counts[e];
     }
     String arguments =
-        k + " " + n + " " + Arrays.stream(counts).mapToObj(Integer::toString).collect(
-            Collectors.joining(","));
+        k
+            + " "
+            + n
+            + " "
+            + Arrays.stream(counts).mapToObj(Integer::toString).collect(Collectors.joining(","));
     double work = 2e-12 * rows * n * k;
     cases.add(
         new OpCase(

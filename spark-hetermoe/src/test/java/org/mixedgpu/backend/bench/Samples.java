@@ -26,9 +26,7 @@ public record Samples(double[] values) {
 
   public double median() {
     int middle = values.length / 2;
-    return values.length % 2 == 1
-        ? values[middle]
-        : (values[middle - 1] + values[middle]) / 2;
+    return values.length % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
   }
 
   /** Largest less smallest, as a part of the median. */

@@ -63,8 +63,7 @@ class GpuAgainstCpuTest {
     double[] losses = new double[STEPS];
     try (Parameters parameters = Parameters.allocate(backend, config, Part.all())) {
       parameters.initialize(1);
-      try (SingleProcessTrainer trainer =
-          new SingleProcessTrainer(backend, parameters, settings)) {
+      try (SingleProcessTrainer trainer = new SingleProcessTrainer(backend, parameters, settings)) {
         for (int step = 0; step < STEPS; step++) {
           losses[step] = trainer.step(batch(config, step)).loss();
         }

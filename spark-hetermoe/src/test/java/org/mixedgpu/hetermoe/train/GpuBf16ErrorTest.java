@@ -110,8 +110,7 @@ class GpuBf16ErrorTest {
     double squares = 0;
     try (DecoderModel model = DecoderModel.open(backend, config, parameters, length);
         KvCache cache = model.cache(length);
-        Tensor hidden =
-            backend.allocate(backend.computeType(), Shape.of(length, config.hidden()));
+        Tensor hidden = backend.allocate(backend.computeType(), Shape.of(length, config.hidden()));
         Tensor logits = backend.allocate(DType.F32, Shape.of(length, config.vocab()))) {
       for (int i = 0; i < ids.length; i++) {
         model.prefill(ids[i], 0, length, cache, hidden);
@@ -127,8 +126,7 @@ class GpuBf16ErrorTest {
     TrainerConfig settings =
         new TrainerConfig(ids.length, ids[0].length, 1, adamW, AuxLoss.Kind.NONE);
     double squares = 0;
-    try (SingleProcessTrainer trainer =
-        new SingleProcessTrainer(backend, parameters, settings)) {
+    try (SingleProcessTrainer trainer = new SingleProcessTrainer(backend, parameters, settings)) {
       trainer.step(ids);
       for (Parameters.Entry entry : trainer.gradients().entries()) {
         float[] ours = Floats.read(backend, entry.tensor());

@@ -136,9 +136,10 @@ public final class CudaPrefillBenchmark {
       String notes =
           String.format(
               Locale.ROOT,
-              "%.1f ms, %.0f TFLOP/s", 1e3 * seconds.median(), teraflop(length) / seconds.median());
-      results.speed(
-          "prefill " + length, seconds, theirs.get(length), length, "tokens/s", notes);
+              "%.1f ms, %.0f TFLOP/s",
+              1e3 * seconds.median(),
+              teraflop(length) / seconds.median());
+      results.speed("prefill " + length, seconds, theirs.get(length), length, "tokens/s", notes);
     }
     results.size("peak memory", peakBytes / 0x1p30, Double.NaN, "GiB", "weights included");
   }

@@ -127,8 +127,7 @@ public final class CudaTrainingBenchmark {
     int slices = Integer.getInteger("bench.slices", 1);
     OptimizerConfig adamW =
         new OptimizerConfig(LearningRate.constant(1e-4), 0.9f, 0.95f, 1e-8f, 0.1f, 0);
-    TrainerConfig settings =
-        new TrainerConfig(batch, sequence, slices, adamW, AuxLoss.Kind.NONE);
+    TrainerConfig settings = new TrainerConfig(batch, sequence, slices, adamW, AuxLoss.Kind.NONE);
     int[][] ids = new int[batch][];
     Arrays.setAll(ids, i -> BenchModels.tokens(sequence, config.vocab(), i));
     try (TrainingBackend backend = TestDevice.open(DType.BF16);
@@ -136,8 +135,7 @@ public final class CudaTrainingBenchmark {
       try (DeviceData data = new DeviceData(backend)) {
         data.fill(parameters);
       }
-      try (SingleProcessTrainer trainer =
-          new SingleProcessTrainer(backend, parameters, settings)) {
+      try (SingleProcessTrainer trainer = new SingleProcessTrainer(backend, parameters, settings)) {
         double[] seconds = new double[SAMPLES];
         for (int i = 0; i < WARM_UP; i++) {
           trainer.step(ids);
