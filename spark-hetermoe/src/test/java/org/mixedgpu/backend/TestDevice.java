@@ -1,5 +1,6 @@
 package org.mixedgpu.backend;
 
+import org.mixedgpu.backend.cuda.CudaBackend;
 import org.mixedgpu.tensor.DType;
 
 /**
@@ -23,5 +24,10 @@ public final class TestDevice {
     return isCpu()
         ? Backends.cpu(CpuOptions.allCores())
         : Backends.cuda(new CudaOptions("0", type, Long.MAX_VALUE, null));
+  }
+
+  /** Kernels queued since the backend was opened; 0 where there are none. */
+  public static long launches(Backend backend) {
+    return backend instanceof CudaBackend cuda ? cuda.launches() : 0;
   }
 }

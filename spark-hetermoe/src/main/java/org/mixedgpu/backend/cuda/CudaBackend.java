@@ -62,6 +62,11 @@ public final class CudaBackend implements TrainingBackend {
     this.matrix = new CudaMatrix(device, elementwise);
   }
 
+  /** Kernels queued since it was opened; products of cuBLASLt count as one each. */
+  public long launches() {
+    return device.launches().sum();
+  }
+
   @Override
   public String name() {
     return "cuda (" + device.summary() + ")";

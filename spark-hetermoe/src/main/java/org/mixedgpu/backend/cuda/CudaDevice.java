@@ -6,6 +6,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.LongAdder;
 import jcuda.driver.CUcontext;
 import jcuda.driver.CUdevice;
 import jcuda.driver.CUdevice_attribute;
@@ -51,6 +52,7 @@ final class CudaDevice implements AutoCloseable {
   private final int multiprocessors;
   private final int sharedBytesPerBlock;
   private final Nvrtc nvrtc;
+  private final LongAdder launches = new LongAdder();
   private final CudaEvents events = new CudaEvents(this);
   private final CudaMemory memory;
   private final CudaStreams streams;
@@ -209,6 +211,11 @@ final class CudaDevice implements AutoCloseable {
   /** The most shared memory that a block may have, where it asks for it. */
   int sharedBytesPerBlock() {
     return sharedBytesPerBlock;
+  }
+
+  /** Kernels queued so far, a product of cuBLASLt counting as one. */
+  LongAdder launches() {
+    return launches;
   }
 
   /** F32, BF16 or F16. */

@@ -117,6 +117,7 @@ final class CudaMatrix {
               workspace.pointer(),
               WORKSPACE_BYTES,
               stream.address());
+      device.launches().increment();
     }
   }
 

@@ -70,6 +70,7 @@ final class Kernel {
               "%s, grid %d x %d x %d, block %d, %d bytes of shared memory, arguments %s",
               name, gridX, gridY, gridZ, blockX, sharedBytes, Arrays.toString(arguments)));
     }
+    device.launches().increment();
   }
 
   private synchronized void allow(int sharedBytes) {

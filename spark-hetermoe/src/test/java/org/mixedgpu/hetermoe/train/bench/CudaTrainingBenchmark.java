@@ -50,6 +50,7 @@ public final class CudaTrainingBenchmark {
   private double theirBeyond = Double.NaN;
   private double ourDevice = Double.NaN;
   private JvmCost cost;
+  private double launches;
 
   private CudaTrainingBenchmark(ModelConfig config, int batch, int sequence) {
     this.config = config;
@@ -115,6 +116,12 @@ public final class CudaTrainingBenchmark {
         "GiB",
         "all processes, less what was before");
     results.size(
+        name + ", kernels of a step",
+        launches,
+        Double.NaN,
+        "launches",
+        String.format(Locale.ROOT, "%.1f per layer", launches / config.layers()));
+    results.size(
         name + ", JVM garbage of a step",
         cost.bytesPerStep() / 1e6,
         Double.NaN,
@@ -140,11 +147,13 @@ public final class CudaTrainingBenchmark {
         for (int i = 0; i < WARM_UP; i++) {
           trainer.step(ids);
         }
+        long queued = TestDevice.launches(backend);
         JvmCost start = JvmCost.now();
         for (int i = 0; i < SAMPLES; i++) {
           seconds[i] = trainer.step(ids).seconds();
         }
         cost = JvmCost.now().since(start, SAMPLES);
+        launches = (double) (TestDevice.launches(backend) - queued) / SAMPLES;
         ours = new Samples(seconds).and(ours);
         ourDevice = used(python) - before;
       }
