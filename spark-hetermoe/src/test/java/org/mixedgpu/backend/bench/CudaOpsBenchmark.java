@@ -25,7 +25,7 @@ import org.mixedgpu.tensor.Tensor;
  * mvn -q -pl spark-hetermoe test-compile exec:exec -Dexec.executable=java -Dexec.classpathScope=test \
  *   -Dexec.args="--add-modules=jdk.incubator.vector --add-opens=java.base/java.nio=ALL-UNNAMED \
  *     -Dbench.out=src/test/results/cuda -Dbench.commit=$(git rev-parse --short HEAD) -cp %classpath \
- *     org.mixedgpu.backend.bench.CudaOpsBenchmark python3 2"
+ *     org.mixedgpu.backend.bench.CudaOpsBenchmark python3 4"
  * </pre>
  *
  * Arguments: a Python with PyTorch, or {@code -} for none; how many turns; and, if wanted, parts of
@@ -33,7 +33,9 @@ import org.mixedgpu.tensor.Tensor;
  * itself.
  */
 public final class CudaOpsBenchmark {
-  static final int SAMPLES = 5;
+  /** Of each turn. */
+  static final int SAMPLES = 3;
+
   private static final int HEADS = 32;
   private static final int KV_HEADS = 8;
   private static final int HEAD = 128;
@@ -89,7 +91,7 @@ public final class CudaOpsBenchmark {
         theirs = TorchGpu.seconds(python.ask("op " + SAMPLES + " copy " + elements)).and(theirs);
       }
     }
-    results.speed("copy of 2^30", ours, theirs, work, OpCase.GBS, "");
+    results.speed("copy", ours, theirs, work, OpCase.GBS, "");
     double best = theirs == null ? ours.median() : Math.min(ours.median(), theirs.median());
     return work / best;
   }
