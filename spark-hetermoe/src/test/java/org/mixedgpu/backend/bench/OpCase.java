@@ -3,7 +3,6 @@ package org.mixedgpu.backend.bench;
 import java.util.Locale;
 import java.util.function.Function;
 import org.mixedgpu.backend.TrainingBackend;
-import org.mixedgpu.tensor.Tensor;
 
 /**
  * One op and its counterpart.
@@ -48,14 +47,5 @@ record OpCase(
       notes = String.format(Locale.ROOT, "%.2f of a copy, ", work / ours.median() / copy) + notes;
     }
     results.speed(name, ours, theirs, work, unit, notes);
-  }
-
-  /** Sizes by name, for the arithmetic of work: bytes of all tensors in GB. */
-  static double gigabytes(Tensor... tensors) {
-    double bytes = 0;
-    for (Tensor tensor : tensors) {
-      bytes += tensor.bytes();
-    }
-    return bytes / 1e9;
   }
 }

@@ -107,7 +107,7 @@ public final class CudaTrainingBenchmark {
     }
     long tokens = (long) batch * sequence;
     String time = String.format(Locale.ROOT, "%.1f ms", 1e3 * ours.median());
-    results.speed(name, ours, theirs, tokens, "tokens/s", time);
+    results.speed(name, ours, theirs, (double) tokens, "tokens/s", time);
     results.size(name + ", memory beyond state", beyond, theirBeyond, "GiB, less is better", "");
     results.size(
         name + ", in use on the device",
