@@ -54,7 +54,7 @@ public interface Backend extends AutoCloseable {
   /** Opens another lane; the caller closes it. */
   Lane lane(String name);
 
-  /** Waits for the default lane. */
+  /** Waits for the lane whose thread calls, elsewhere for the default lane. */
   void synchronize();
 
   // --- element-wise and copies ----------------------------------------------------------------

@@ -14,17 +14,19 @@ public record GpuInventory(List<Gpu> gpus) {
   private static final List<String> QUERY =
       List.of(
           "nvidia-smi",
-          "--query-gpu=index,name,compute_cap,memory.total",
+          "--query-gpu=index,name,compute_cap,memory.total,pci.bus_id",
           "--format=csv,noheader,nounits");
   private static final long LIMIT_S = 30;
 
   /**
    * One GPU.
    *
-   * @param index as {@code nvidia-smi} counts; CUDA counts so too with CUDA_DEVICE_ORDER=PCI_BUS_ID
+   * @param index as {@code nvidia-smi} counts, which CUDA need not
    * @param name as {@code nvidia-smi} says, or {@code emulated}
+   * @param busId where it is plugged in, such as {@code 00000000:19:00.0}: what CUDA knows it by
+   *     too; empty where emulated
    */
-  public record Gpu(int index, String name, String generation, long memoryMib) {
+  public record Gpu(int index, String name, String generation, long memoryMib, String busId) {
     /** The address under a resource that does not name the generation: {@code hopper-0}. */
     public String generationAddress() {
       return generation + "-" + index;
@@ -65,24 +67,25 @@ public record GpuInventory(List<Gpu> gpus) {
     }
   }
 
-  /** Reads lines such as {@code 0, NVIDIA H200, 9.0, 143771}. */
+  /** Reads lines such as {@code 0, NVIDIA H200, 9.0, 143771, 00000000:19:00.0}. */
   static GpuInventory parse(String csv, GpuCatalogue catalogue) {
     List<Gpu> gpus = new ArrayList<>();
     for (String line : csv.lines().filter(l -> !l.isBlank()).toList()) {
       String[] fields = line.split(",");
       Check.input(
-          fields.length == 4
+          fields.length == 5
               && fields[0].strip().matches("\\d+")
               && fields[3].strip().matches("\\d+"),
-          "nvidia-smi said '%s'; expected index, name, compute capability, MiB: the driver may be"
-              + " too old to know compute_cap",
+          "nvidia-smi said '%s'; expected index, name, compute capability, MiB, bus id: the driver"
+              + " may be too old to know compute_cap",
           line);
       gpus.add(
           new Gpu(
               Integer.parseInt(fields[0].strip()),
               fields[1].strip(),
               catalogue.generation(ComputeCapability.parse(fields[2])),
-              Long.parseLong(fields[3].strip())));
+              Long.parseLong(fields[3].strip()),
+              fields[4].strip()));
     }
     return new GpuInventory(gpus);
   }
@@ -98,10 +101,22 @@ public record GpuInventory(List<Gpu> gpus) {
           text);
       catalogue.checkGeneration(pair[0]);
       for (int i = Integer.parseInt(pair[1]); i > 0; i--) {
-        gpus.add(new Gpu(gpus.size(), "emulated", pair[0], 0));
+        gpus.add(new Gpu(gpus.size(), "emulated", pair[0], 0, ""));
       }
     }
     return new GpuInventory(gpus);
+  }
+
+  /** The GPU of this index; {@code MISSING} where there is none. */
+  public Gpu gpu(int index) {
+    return gpus.stream()
+        .filter(g -> g.index() == index)
+        .findFirst()
+        .orElseThrow(
+            () ->
+                new MixedGpuException(
+                    Fault.MISSING,
+                    "There is no GPU " + index + " on this machine; nvidia-smi lists " + gpus));
   }
 
   public List<Gpu> ofGeneration(String generation) {

@@ -159,11 +159,28 @@ public final class CakeOptions {
           0,
           Long.MAX_VALUE,
           "8589934592",
-          "Most memory of an executor's model, KV caches and temporary tensors together, outside"
-              + " the heap; 0 for what the JVM allows. Part of spark.executor.memoryOverhead.");
+          "Most memory of an executor's model, KV caches and temporary tensors together; 0 for what"
+              + " there is. On the CPU it lies outside the heap, as part of"
+              + " spark.executor.memoryOverhead; with cuda on the GPU.");
 
   public static final CakeOption<String> BACKEND =
-      choice("backend", "What computes; there is no fallback.", "cpu");
+      choice(
+          "backend",
+          "What computes; there is no fallback. With cuda a task uses the GPU that Spark gave it, or,"
+              + " where it asked for none, the first that CUDA sees.",
+          "cpu",
+          "cuda");
+
+  public static final CakeOption<String> PRECISION =
+      choice(
+          "precision",
+          "Type that is computed in and that KV is stored in, so part of every key; auto is fp32 on"
+              + " the CPU and bf16 with cuda. GPUs before compute capability 8.0 need fp16 or"
+              + " fp32.",
+          "auto",
+          "fp32",
+          "fp16",
+          "bf16");
 
   /** In the order of the documentation. */
   public static final List<CakeOption<?>> ALL =
@@ -186,5 +203,6 @@ public final class CakeOptions {
           READS_IN_FLIGHT,
           BUNDLE_BYTES,
           IO_BYTES_PER_SECOND,
-          BACKEND);
+          BACKEND,
+          PRECISION);
 }

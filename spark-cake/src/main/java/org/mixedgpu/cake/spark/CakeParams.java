@@ -238,4 +238,12 @@ public abstract sealed class CakeParams extends Transformer permits CakePrefill 
   public CakePrefill setBackend(String value) {
     return put(CakeOptions.BACKEND, value);
   }
+
+  public Param<String> precision() {
+    return param(CakeOptions.PRECISION);
+  }
+
+  public CakePrefill setPrecision(String value) {
+    return put(CakeOptions.PRECISION, value);
+  }
 }

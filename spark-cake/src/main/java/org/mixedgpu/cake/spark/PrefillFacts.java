@@ -4,7 +4,8 @@ import java.io.Serializable;
 import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
-import org.mixedgpu.backend.BackendKind;
+import org.mixedgpu.backend.BackendChoice;
+import org.mixedgpu.backend.Precision;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.cake.key.KvLayout;
 import org.mixedgpu.cake.prefill.Layouts;
@@ -15,7 +16,6 @@ import org.mixedgpu.io.HadoopFileStore;
 import org.mixedgpu.nn.ModelConfig;
 import org.mixedgpu.nn.checkpoint.Checkpoint;
 import org.mixedgpu.nn.tokenizer.Tokenizer;
-import org.mixedgpu.tensor.DType;
 
 /**
  * All that tasks need to know, settled in the driver before any job.
@@ -49,9 +49,7 @@ record PrefillFacts(
     double ioBytesPerSecond,
     int readsInFlight,
     long bundleBytes,
-    BackendKind backend,
-    int threads,
-    long tensorBytes)
+    BackendChoice backend)
     implements Serializable {
 
   /** By stamp: several transforms of one model read its weights once. */
@@ -80,8 +78,7 @@ record PrefillFacts(
                 config.maxPositions() - (long) longest);
     Check.input(
         maxTokens > 0,
-        "The longest label has %d tokens and the model takes %d: no prompt fits; use shorter"
-            + " labels",
+        "The longest label has %d tokens and the model takes %d: no prompt fits; use shorter labels",
         longest + 1,
         config.maxPositions());
     String cachePath = params.value(CakeOptions.CACHE_PATH);
@@ -91,14 +88,18 @@ record PrefillFacts(
         cachePath.isEmpty()
             ? "0".repeat(64)
             : DIGESTS.computeIfAbsent(stamp, s -> Checkpoint.digest(files, modelPath));
-    long threads = params.value(CakeOptions.THREADS);
+    BackendChoice backend = backend(params, cores);
     return new PrefillFacts(
         files,
         modelPath,
         stamp,
         tokenizer,
         cachePath,
-        Layouts.of(config, DType.F32, digest, params.value(CakeOptions.CHUNK_TOKENS).intValue()),
+        Layouts.of(
+            config,
+            backend.precision().type().orElseThrow(),
+            digest,
+            params.value(CakeOptions.CHUNK_TOKENS).intValue()),
         config.vocab(),
         maxTokens,
         maxTokens + longest,
@@ -110,7 +111,19 @@ record PrefillFacts(
         params.value(CakeOptions.IO_BYTES_PER_SECOND),
         params.value(CakeOptions.READS_IN_FLIGHT).intValue(),
         params.value(CakeOptions.BUNDLE_BYTES),
-        BackendKind.valueOf(params.value(CakeOptions.BACKEND).toUpperCase(Locale.ROOT)),
+        backend);
+  }
+
+  /** With a precision of its own: the driver computes keys, and sees no executor's device. */
+  private static BackendChoice backend(CakeParams params, int cores) {
+    String kind = params.value(CakeOptions.BACKEND);
+    String precision = params.value(CakeOptions.PRECISION);
+    long threads = params.value(CakeOptions.THREADS);
+    return BackendChoice.of(
+        kind,
+        precision.equals(Precision.AUTO.word())
+            ? (kind.equals("cuda") ? Precision.BF16 : Precision.FP32).word()
+            : precision,
         threads > 0 ? (int) threads : cores,
         params.value(CakeOptions.TENSOR_BYTES));
   }

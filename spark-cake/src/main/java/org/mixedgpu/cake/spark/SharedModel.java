@@ -5,13 +5,15 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalInt;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
+import org.apache.spark.TaskContext;
 import org.mixedgpu.backend.Backend;
-import org.mixedgpu.backend.Backends;
-import org.mixedgpu.backend.CpuOptions;
+import org.mixedgpu.backend.BackendChoice;
+import org.mixedgpu.device.GpuAddress;
 import org.mixedgpu.nn.DecoderModel;
 import org.mixedgpu.nn.Parameters;
 import org.mixedgpu.nn.Part;
@@ -38,14 +40,18 @@ final class SharedModel {
           });
 
   /** The stamp is part of it: a folder may be replaced while this JVM lives. */
-  private record Key(String path, String stamp, String backend, int threads, long tensorBytes) {
+  private record Key(String path, String stamp, BackendChoice backend, OptionalInt gpu) {
     static Key of(PrefillFacts facts) {
-      return new Key(
-          facts.modelPath(),
-          facts.modelStamp(),
-          facts.backend().name(),
-          facts.threads(),
-          facts.tensorBytes());
+      return new Key(facts.modelPath(), facts.modelStamp(), facts.backend(), gpuOfTask());
+    }
+
+    /** The GPU that Spark gave to the running task; empty where it gave none. */
+    private static OptionalInt gpuOfTask() {
+      Map<String, List<String>> addresses = new HashMap<>();
+      TaskContext.get()
+          .resourcesJMap()
+          .forEach((name, given) -> addresses.put(name, List.of(given.addresses())));
+      return GpuAddress.ofTask(addresses);
     }
   }
 
@@ -59,9 +65,8 @@ final class SharedModel {
 
   private SharedModel(Key key, PrefillFacts facts) {
     this.key = key;
-    long limit = facts.tensorBytes() > 0 ? facts.tensorBytes() : Long.MAX_VALUE;
     long begun = System.nanoTime();
-    backend = Backends.open(facts.backend(), new CpuOptions(facts.threads(), limit));
+    backend = facts.backend().open(key.gpu());
     try {
       parameters = Checkpoint.load(facts.files(), facts.modelPath(), backend, Part.all());
     } catch (RuntimeException e) {
@@ -114,12 +119,13 @@ final class SharedModel {
 
   /** Loads the weights, or waits until another task has. The caller closes the lease. */
   static Lease lease(PrefillFacts facts) {
+    Key key = Key.of(facts);
     SharedModel shared;
     synchronized (OPEN) {
-      shared = OPEN.get(Key.of(facts));
+      shared = OPEN.get(key);
       if (shared == null) {
         closeUnused();
-        shared = new SharedModel(Key.of(facts), facts);
+        shared = new SharedModel(key, facts);
         OPEN.put(shared.key, shared);
       }
       shared.users++;

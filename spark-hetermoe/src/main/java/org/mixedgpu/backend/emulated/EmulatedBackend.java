@@ -21,8 +21,10 @@ import org.mixedgpu.tensor.Tensor;
  * thread's next ones, so that the mean is right even where single ops are shorter than the
  * scheduler's grain.
  *
- * <p>For backends whose ops are done when they return, such as the CPU's; an op of a GPU is only
- * queued, so that its own time would not be seen here.
+ * <p>An op of a GPU is only queued when it returns. There each op is waited for, on its lane, and so
+ * is each event of another lane, so that an op's time is its own: from the launch on an idle lane to
+ * the end on the device, with some 20 µs of the launch itself. A lane of an emulated GPU therefore
+ * never runs ahead of its device; other lanes and other processes go on meanwhile.
  */
 public final class EmulatedBackend implements TrainingBackend {
   /** Shorter waits are saved up: a sleeping thread wakes about 60 µs late. */
@@ -34,6 +36,9 @@ public final class EmulatedBackend implements TrainingBackend {
   private final String generation;
   private final Slowdown slowdown;
   private final Stopwatch stopwatch;
+
+  /** Whether an op that has returned may still be running. */
+  private final boolean queued;
 
   /** Nanoseconds that the thread still has to wait, or has waited too long where negative. */
   private final ThreadLocal<long[]> owed = ThreadLocal.withInitial(() -> new long[1]);
@@ -52,11 +57,16 @@ public final class EmulatedBackend implements TrainingBackend {
     this.generation = generation;
     this.slowdown = slowdown;
     this.stopwatch = stopwatch;
+    this.queued = inner.kind() == BackendKind.CUDA;
   }
 
   private void take(double factor, Runnable op) {
     long start = stopwatch.nanos();
     op.run();
+    if (queued) {
+      // Also where it takes no longer: the next op's time must not include it.
+      inner.synchronize();
+    }
     if (factor == 1) {
       return;
     }
@@ -112,7 +122,8 @@ public final class EmulatedBackend implements TrainingBackend {
 
   @Override
   public Lane lane(String name) {
-    return inner.lane(name);
+    Lane lane = inner.lane(name);
+    return queued ? new SettledLane(lane) : lane;
   }
 
   @Override

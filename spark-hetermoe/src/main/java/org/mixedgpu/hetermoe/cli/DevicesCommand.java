@@ -7,9 +7,10 @@ import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
+import java.util.OptionalInt;
 import java.util.concurrent.Callable;
-import org.mixedgpu.backend.Backends;
-import org.mixedgpu.backend.CpuOptions;
+import org.mixedgpu.backend.BackendChoice;
+import org.mixedgpu.backend.BackendKind;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
@@ -19,6 +20,7 @@ import org.mixedgpu.device.GpuSpec;
 import org.mixedgpu.device.Quantity;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -29,12 +31,22 @@ import picocli.CommandLine.Spec;
     mixinStandardHelpOptions = true,
     versionProvider = HeterMoeCli.Version.class,
     sortOptions = false,
-    description = "Lists what this machine computes on, and with --all the cards of the catalogue.",
-    footer = {"", "Example:", "  hetermoe devices --emulate hopper:1,volta:2"})
+    description = {
+      "Lists what this machine computes on, and with --all the cards of the catalogue. With"
+          + " --backend cuda every GPU is opened, so that drivers and libraries are tried too."
+    },
+    footer = {
+      "",
+      "Example:",
+      "  hetermoe devices --emulate hopper:1,volta:2",
+      "  hetermoe devices --backend cuda --precision fp32"
+    })
 final class DevicesCommand implements Callable<Integer> {
   private static final double GIB = 1L << 30;
 
   @Spec private CommandSpec spec;
+
+  @Mixin private DeviceOptions device;
 
   @Option(
       names = "--emulate",
@@ -56,15 +68,23 @@ final class DevicesCommand implements Callable<Integer> {
   public Integer call() {
     PrintWriter out = spec.commandLine().getOut();
     GpuCatalogue catalogue = catalogue();
-    try (TrainingBackend cpu = Backends.cpu(CpuOptions.allCores())) {
-      out.println(cpu.name());
+    BackendChoice choice = device.choice();
+    if (choice.kind() == BackendKind.CPU) {
+      out.println(name(choice, OptionalInt.empty()));
     }
     if (emulate == null) {
       try {
-        print(GpuInventory.ofThisMachine(catalogue), out);
+        GpuInventory found = GpuInventory.ofThisMachine(catalogue);
+        print(found, out);
+        if (choice.kind() == BackendKind.CUDA) {
+          found.gpus().stream()
+              .map(g -> OptionalInt.of(g.index()))
+              .filter(g -> device.gpu().isEmpty() || device.gpu().equals(g))
+              .forEach(g -> out.println(name(choice, g)));
+        }
       } catch (MixedGpuException e) {
         // A machine without GPUs is a fact, not a failure; anything else is one.
-        if (e.fault() != Fault.MISSING) {
+        if (e.fault() != Fault.MISSING || choice.kind() == BackendKind.CUDA) {
           throw e;
         }
         out.println("no GPU: " + e.getMessage());
@@ -76,6 +96,13 @@ final class DevicesCommand implements Callable<Integer> {
       list(catalogue, out);
     }
     return CommandLine.ExitCode.OK;
+  }
+
+  /** Opens the device, so that a printed name is one that works. */
+  private static String name(BackendChoice choice, OptionalInt gpu) {
+    try (TrainingBackend backend = choice.open(gpu)) {
+      return backend.name();
+    }
   }
 
   private static void print(GpuInventory found, PrintWriter out) {

@@ -51,6 +51,22 @@ final class EvaluateCommand implements Callable<Integer> {
   private String tokensCol;
 
   @Option(
+      names = "--backend",
+      defaultValue = "cpu",
+      paramLabel = "NAME",
+      description = "What scores: cpu or cuda. Default: ${DEFAULT-VALUE}. Example: cuda")
+  private String backend;
+
+  @Option(
+      names = "--precision",
+      defaultValue = "auto",
+      paramLabel = "NAME",
+      description =
+          "Type that is computed in: auto, bf16, fp16 or fp32. Default: ${DEFAULT-VALUE}. Example:"
+              + " fp32")
+  private String precision;
+
+  @Option(
       names = "--output",
       paramLabel = "DIR",
       description = "New folder for the scored rows as JSON. Example: /tmp/scores")
@@ -63,7 +79,9 @@ final class EvaluateCommand implements Callable<Integer> {
             .setModel(model)
             .setTokenizer(tokenizer)
             .setTextCol(textCol)
-            .setTokensCol(tokensCol);
+            .setTokensCol(tokensCol)
+            .setBackend(backend)
+            .setPrecision(precision);
     boolean scored = Jobs.evaluate(transformer, spark.input(), output, spark.conf(), System.out);
     return scored ? CommandLine.ExitCode.OK : CommandLine.ExitCode.SOFTWARE;
   }

@@ -2,8 +2,7 @@ package org.mixedgpu.hetermoe.cli;
 
 import java.io.PrintWriter;
 import java.util.concurrent.Callable;
-import org.mixedgpu.backend.Backends;
-import org.mixedgpu.backend.CpuOptions;
+import org.mixedgpu.backend.BackendChoice;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.hetermoe.train.verify.TrainingVerification;
 import org.mixedgpu.io.FileStore;
@@ -12,6 +11,7 @@ import org.mixedgpu.nn.verify.Compared;
 import org.mixedgpu.nn.verify.ModelVerification;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
@@ -24,8 +24,9 @@ import picocli.CommandLine.Spec;
     versionProvider = HeterMoeCli.Version.class,
     sortOptions = false,
     description = {
-      "Computes a model in F32 on the CPU and compares with a recorded run, one line for each"
-          + " thing: logits, keys and values, and with --train a replayed training run.",
+      "Computes a model, in F32 on the CPU unless told otherwise, and compares with a recorded run,"
+          + " one line for each thing: logits, keys and values, and with --train a replayed"
+          + " training run.",
       "",
       "Limits for a tolerance t: logits, keys and values t, absolute; losses t/10 and gradient"
           + " norms t, relative; final weights an RMS difference of t/10, and 99.9 %% of them"
@@ -36,7 +37,9 @@ import picocli.CommandLine.Spec;
       "src/test/python/make_golden.py shows how to record a run with Hugging Face transformers.",
       "",
       "Example:",
-      "  hetermoe verify --model /models/mine --reference /models/mine/golden.safetensors"
+      "  hetermoe verify --model /models/mine --reference /models/mine/golden.safetensors",
+      "  hetermoe verify --backend cuda --precision fp32 --model /models/mine \\",
+      "    --reference /models/mine/golden.safetensors"
     })
 final class VerifyCommand implements Callable<Integer> {
   @Spec private CommandSpec spec;
@@ -72,28 +75,20 @@ final class VerifyCommand implements Callable<Integer> {
       description = "See above. Default: ${DEFAULT-VALUE}. Example: 1e-3")
   private double tolerance;
 
-  @Option(
-      names = "--threads",
-      defaultValue = "0",
-      paramLabel = "COUNT",
-      description = "Compute threads; 0 for all cores. Default: ${DEFAULT-VALUE}. Example: 4")
-  private int threads;
+  @Mixin private DeviceOptions device;
 
   @Override
   public Integer call() {
-    if (!(tolerance > 0) || threads < 0) {
+    if (!(tolerance > 0)) {
       throw new ParameterException(
-          spec.commandLine(),
-          "--tolerance must be a positive number and --threads 0 or more; found "
-              + tolerance
-              + " and "
-              + threads);
+          spec.commandLine(), "--tolerance must be a positive number; found " + tolerance);
     }
+    BackendChoice choice = device.choice();
     PrintWriter out = spec.commandLine().getOut();
     int[] outside = new int[1];
     int[] all = new int[1];
     FileStore files = HadoopFileStore.ofDefaults();
-    try (TrainingBackend backend = Backends.cpu(options())) {
+    try (TrainingBackend backend = choice.open(device.gpu())) {
       ModelVerification.run(
           files, model, reference, backend, tolerance, c -> print(out, c, all, outside));
       if (train != null) {
@@ -119,11 +114,6 @@ final class VerifyCommand implements Callable<Integer> {
     }
     out.flush();
     return outside[0] == 0 ? CommandLine.ExitCode.OK : CommandLine.ExitCode.SOFTWARE;
-  }
-
-  private CpuOptions options() {
-    CpuOptions every = CpuOptions.allCores();
-    return threads == 0 ? every : new CpuOptions(threads, every.memoryLimitBytes());
   }
 
   private static void print(PrintWriter out, Compared compared, int[] all, int[] outside) {

@@ -1,22 +1,19 @@
 package org.mixedgpu.hetermoe.spark;
 
 import java.io.Serializable;
-import java.util.Locale;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.OptionalInt;
 import org.apache.spark.SparkConf;
-import org.mixedgpu.backend.BackendKind;
-import org.mixedgpu.backend.Backends;
-import org.mixedgpu.backend.CpuOptions;
+import org.apache.spark.TaskContext;
+import org.mixedgpu.backend.BackendChoice;
 import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.device.GpuAddress;
 import org.mixedgpu.io.HadoopFileStore;
 
-/**
- * How work is done in this application, read once in the driver and sent to the executors.
- *
- * @param threads CPU threads of one backend
- * @param tensorBytes most bytes of one backend's open tensors
- */
-record Deployment(BackendKind backend, int threads, long tensorBytes, HadoopFileStore store)
-    implements Serializable {
+/** How work is done in this application, read once in the driver and sent to the executors. */
+record Deployment(BackendChoice backend, HadoopFileStore store) implements Serializable {
 
   /**
    * @param threads 0 for a share of the cores
@@ -24,12 +21,16 @@ record Deployment(BackendKind backend, int threads, long tensorBytes, HadoopFile
    * @param backendsPerJvm how many backends share the cores of one executor
    */
   static Deployment of(
-      SparkConf conf, String backend, long threads, long tensorBytes, int backendsPerJvm) {
+      SparkConf conf,
+      String backend,
+      String precision,
+      long threads,
+      long tensorBytes,
+      int backendsPerJvm) {
+    int used =
+        threads > 0 ? Math.toIntExact(threads) : Math.max(1, cores(conf) / backendsPerJvm);
     return new Deployment(
-        BackendKind.valueOf(backend.toUpperCase(Locale.ROOT)),
-        threads > 0 ? Math.toIntExact(threads) : Math.max(1, cores(conf) / backendsPerJvm),
-        tensorBytes > 0 ? tensorBytes : Long.MAX_VALUE,
-        HadoopSettings.store(conf));
+        BackendChoice.of(backend, precision, used, tensorBytes), HadoopSettings.store(conf));
   }
 
   /** Cores of one executor; in local mode those of this machine. */
@@ -43,7 +44,22 @@ record Deployment(BackendKind backend, int threads, long tensorBytes, HadoopFile
     return conf.get("spark.master", "").matches("local(\\[.*\\])?");
   }
 
-  TrainingBackend open() {
-    return Backends.open(backend, new CpuOptions(threads, tensorBytes));
+  /**
+   * @param addresses of the GPUs that the cluster gave to a member; empty on {@code local[*]}
+   */
+  TrainingBackend open(List<String> addresses) {
+    return backend.open(
+        addresses.isEmpty()
+            ? OptionalInt.empty()
+            : OptionalInt.of(GpuAddress.index(addresses.get(0))));
+  }
+
+  /** The GPU that Spark gave to the running task; empty where it gave none. */
+  static OptionalInt gpuOfTask() {
+    Map<String, List<String>> addresses = new HashMap<>();
+    TaskContext.get()
+        .resourcesJMap()
+        .forEach((name, given) -> addresses.put(name, List.of(given.addresses())));
+    return GpuAddress.ofTask(addresses);
   }
 }

@@ -61,6 +61,7 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
         Deployment.of(
             conf,
             value(TrainOptions.BACKEND),
+            value(TrainOptions.PRECISION),
             value(TrainOptions.THREADS),
             value(TrainOptions.TENSOR_BYTES),
             Deployment.isLocal(conf) ? members : 1);
@@ -212,7 +213,7 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
     return String.format(
         Locale.ROOT,
         "%s, %d attention + %d expert members, %d sequences of %d tokens per step in %d"
-            + " micro-batches, %d steps, backend %s with %d threads%s",
+            + " micro-batches, %d steps, backend %s%s",
         source.name(),
         value(TrainOptions.ATTENTION_EXECUTORS),
         value(TrainOptions.EXPERT_EXECUTORS),
@@ -220,8 +221,7 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
         value(TrainOptions.SEQUENCE_LENGTH),
         value(TrainOptions.MICRO_BATCHES),
         value(TrainOptions.STEPS),
-        deployment.backend(),
-        deployment.threads(),
+        deployment.backend().summary(),
         emulation.summary());
   }
 

@@ -41,6 +41,8 @@ public final class HeterMoeModel extends Model<HeterMoeModel> implements MLWrita
   private final Param<String> textCol;
   private final Param<String> tokensCol;
   private final Param<String> outputCol;
+  private final Param<String> backend;
+  private final Param<String> precision;
   private final LongParam threads;
 
   public HeterMoeModel() {
@@ -56,7 +58,16 @@ public final class HeterMoeModel extends Model<HeterMoeModel> implements MLWrita
     textCol = new Param<>(uid, "textCol", "Column of text to score.");
     tokensCol = new Param<>(uid, "tokensCol", "Column of token ids, used instead where given.");
     outputCol = new Param<>(uid, "outputCol", "Name of the struct column that is added.");
-    threads = new LongParam(uid, "threads", "Compute threads; 0 means the executor's cores.");
+    backend =
+        new Param<>(
+            uid, "backend", "What scores rows: cpu or cuda, the GPU given to the task if any.");
+    precision =
+        new Param<>(uid, "precision", "Type that is computed in: auto, bf16, fp16 or fp32.");
+    threads =
+        new LongParam(
+            uid, "threads", "Compute threads of the CPU backend; 0 means the executor's cores.");
+    setDefault(backend, "cpu");
+    setDefault(precision, "auto");
     setDefault(threads, 0L);
     setDefault(model, "");
     setDefault(tokenizer, "");
@@ -110,6 +121,22 @@ public final class HeterMoeModel extends Model<HeterMoeModel> implements MLWrita
     return with(outputCol, value);
   }
 
+  public Param<String> backend() {
+    return backend;
+  }
+
+  public HeterMoeModel setBackend(String value) {
+    return with(backend, value);
+  }
+
+  public Param<String> precision() {
+    return precision;
+  }
+
+  public HeterMoeModel setPrecision(String value) {
+    return with(precision, value);
+  }
+
   public LongParam threads() {
     return threads;
   }
@@ -143,7 +170,9 @@ public final class HeterMoeModel extends Model<HeterMoeModel> implements MLWrita
   public Dataset<Row> transform(Dataset<?> dataset) {
     transformSchema(dataset.schema(), true /* log */);
     SparkConf conf = dataset.sparkSession().sparkContext().getConf();
-    Deployment deployment = Deployment.of(conf, "cpu", (Long) getOrDefault(threads), 0, 1);
+    Deployment deployment =
+        Deployment.of(
+            conf, value(backend), value(precision), (Long) getOrDefault(threads), 0, 1);
     String tokens = value(tokensCol);
     String column = tokens.isEmpty() ? value(textCol) : tokens;
     HadoopFileStore store = deployment.store();

@@ -191,6 +191,14 @@ public abstract sealed class HeterMoeParams extends Estimator<HeterMoeModel> per
     return put(TrainOptions.BACKEND, value);
   }
 
+  public Param<String> precision() {
+    return text(TrainOptions.PRECISION);
+  }
+
+  public HeterMoe setPrecision(String value) {
+    return put(TrainOptions.PRECISION, value);
+  }
+
   public LongParam threads() {
     return whole(TrainOptions.THREADS);
   }

@@ -1,5 +1,6 @@
 package org.mixedgpu.hetermoe.spark;
 
+import java.util.OptionalInt;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.ToDoubleFunction;
 import org.mixedgpu.backend.Backend;
@@ -18,14 +19,16 @@ final class LoadedModel implements AutoCloseable {
 
   private final String folder;
   private final Deployment deployment;
+  private final OptionalInt gpu;
   private final Backend backend;
   private final Parameters parameters;
   private final DecoderModel model;
 
-  private LoadedModel(String folder, Deployment deployment) {
+  private LoadedModel(String folder, Deployment deployment, OptionalInt gpu) {
     this.folder = folder;
     this.deployment = deployment;
-    backend = deployment.open();
+    this.gpu = gpu;
+    backend = deployment.backend().open(gpu);
     Parameters loaded = null;
     try {
       loaded = Checkpoint.load(deployment.store(), folder, backend, Part.all());
@@ -44,20 +47,25 @@ final class LoadedModel implements AutoCloseable {
   static double with(String folder, Deployment deployment, ToDoubleFunction<Scorer> action) {
     TURN.lock();
     try {
-      // Threads may differ between applications of one test JVM, never between tasks of one.
-      if (current == null
-          || !current.folder.equals(folder)
-          || current.deployment.threads() != deployment.threads()) {
+      OptionalInt gpu = Deployment.gpuOfTask();
+      if (current == null || !current.serves(folder, deployment, gpu)) {
         if (current != null) {
           current.close();
           current = null;
         }
-        current = new LoadedModel(folder, deployment);
+        current = new LoadedModel(folder, deployment, gpu);
       }
       return action.applyAsDouble(new Scorer(current.backend, current.model));
     } finally {
       TURN.unlock();
     }
+  }
+
+  /** The backend may differ between applications of one test JVM, the GPU between tasks. */
+  private boolean serves(String otherFolder, Deployment other, OptionalInt otherGpu) {
+    return folder.equals(otherFolder)
+        && deployment.backend().equals(other.backend())
+        && gpu.equals(otherGpu);
   }
 
   @Override

@@ -105,14 +105,30 @@ public final class TrainOptions {
   public static final TrainOption<String> EMULATE =
       choice(
           "emulate",
-          "'catalogue' makes CPU members of the older generation as much slower as the GPU catalogue"
+          "'catalogue' makes members of the older generation as much slower as the GPU catalogue"
               + " says it is than the newer one, attention and experts each by their own factor;"
-              + " results stay the same. For machines without GPUs.",
+              + " results stay the same. For machines without GPUs of two generations.",
           "none",
           "catalogue");
 
   public static final TrainOption<String> BACKEND =
-      choice("backend", "What members compute on; there is no silent fallback.", "cpu");
+      choice(
+          "backend",
+          "What members compute on; there is no silent fallback. With cuda each member uses the GPU"
+              + " whose address its task was given; on local[*], where nobody gives any, all use the"
+              + " first that CUDA sees.",
+          "cpu",
+          "cuda");
+  public static final TrainOption<String> PRECISION =
+      choice(
+          "precision",
+          "Type that members compute in, with sums, master weights, moments and gradients of weights"
+              + " in fp32 always; auto is fp32 on the CPU, bf16 on GPUs from compute capability 8.0"
+              + " on and fp16 on older ones.",
+          "auto",
+          "fp32",
+          "fp16",
+          "bf16");
   public static final TrainOption<Long> THREADS =
       number(
           "threads",
@@ -131,8 +147,8 @@ public final class TrainOptions {
           0,
           Long.MAX_VALUE,
           "8589934592",
-          "Most memory of a member's tensors, outside the JVM's heap; 0 means what the JVM allows."
-              + " Part of spark.executor.memoryOverhead.");
+          "Most memory of a member's tensors; 0 means what there is. On the CPU it lies outside the"
+              + " JVM's heap, as part of spark.executor.memoryOverhead; with cuda on the GPU.");
 
   // --- optimizer ---
   public static final TrainOption<Long> STEPS =
@@ -232,6 +248,7 @@ public final class TrainOptions {
           EXPERT_RESOURCE,
           EMULATE,
           BACKEND,
+          PRECISION,
           THREADS,
           TENSOR_BYTES,
           STEPS,

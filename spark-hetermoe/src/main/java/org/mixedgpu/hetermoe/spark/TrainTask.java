@@ -22,6 +22,8 @@ import org.mixedgpu.nn.checkpoint.Checkpoint;
 import org.mixedgpu.nn.checkpoint.ModelConfigs;
 import org.mixedgpu.nn.checkpoint.SaveOptions;
 import org.mixedgpu.nn.checkpoint.SavedShard;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * What one member of a training gang does: it opens its device, joins the others, trains, and
@@ -46,6 +48,7 @@ record TrainTask(
     long seed,
     String output)
     implements MemberTask<TrainTask.Outcome> {
+  private static final Logger LOG = LoggerFactory.getLogger(TrainTask.class);
 
   /**
    * @param shards what this member wrote: one, or none where another member has the same weights
@@ -67,9 +70,10 @@ record TrainTask(
             corpus.sequenceLength());
     ZebraJob job = new ZebraJob(config, plan, optimizer, auxKind, steps, true);
     // In the order in which they may be closed: whoever holds tensors before their backend.
-    try (TrainingBackend backend = emulation.slowed(deployment.open(), member.generation());
+    try (TrainingBackend backend = emulation.slowed(deployment.open(member.addresses()), member.generation());
         Exchange exchange = member.exchange(backend);
         CorpusBatches batches = new CorpusBatches(deployment.store(), corpus, batchSize, seed)) {
+      LOG.info("Rank {} ({}) computes on {}", member.rank(), member.role(), backend.name());
       Weights weights = new Weights(backend, member);
       MemberReport report =
           new ZebraMember(
