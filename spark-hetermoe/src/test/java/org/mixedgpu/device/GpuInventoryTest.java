@@ -12,23 +12,49 @@ import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class GpuInventoryTest {
+  private static final GpuInventory.Gpu VOLTA =
+      new GpuInventory.Gpu(1, "Tesla V100-SXM2-16GB", "volta", 16160, "00000000:3B:00.0");
   private static final Path SCRIPT = Path.of("..", "conf", "discover-gpus.sh").toAbsolutePath();
 
   private final GpuCatalogue catalogue = GpuCatalogue.builtIn();
 
   @TempDir Path folder;
 
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "0, NVIDIA H100 80GB HBM3, 9.0, 81559, 00000000:00:05.0\n",
+        "0, NVIDIA H200, 9.0, 143771, 00000000:00:05.0\n"
+      })
+  void hopperGpusAreOfThatGeneration(String recorded) {
+    GpuInventory inventory = GpuInventory.parse(recorded, catalogue);
+    assertThat(inventory.ofGeneration("hopper")).hasSize(1);
+    assertThat(inventory.gpus()).extracting(g -> g.generationAddress()).containsExactly("hopper-0");
+    assertThat(inventory.gpu(0).busId()).isEqualTo("00000000:00:05.0");
+    String name = inventory.gpu(0).name();
+    assertThat(catalogue.byNvidiaSmiName(name).generation()).isEqualTo("hopper");
+  }
+
   @Test
   void readsWhatNvidiaSmiSays() {
     GpuInventory inventory =
         GpuInventory.parse(
-            "0, NVIDIA H200, 9.0, 143771\n1, Tesla V100-SXM2-16GB, 7.0, 16160\n", catalogue);
+            "0, NVIDIA H200, 9.0, 143771, 00000000:19:00.0\n"
+                + "1, Tesla V100-SXM2-16GB, 7.0, 16160, 00000000:3B:00.0\n",
+            catalogue);
     assertThat(inventory.ofGeneration("volta"))
-        .containsExactly(new GpuInventory.Gpu(1, "Tesla V100-SXM2-16GB", "volta", 16160));
+        .containsExactly(VOLTA);
     assertThat(inventory.gpus().get(0).generationAddress()).isEqualTo("hopper-0");
-    assertThatThrownBy(() -> GpuInventory.parse("0, Tesla K80, 3.7, 11441", catalogue))
+    assertThat(inventory.gpu(1)).isEqualTo(VOLTA);
+    assertThatThrownBy(() -> inventory.gpu(2))
+        .hasMessageContaining("no GPU 2")
+        .hasMessageContaining("NVIDIA H200");
+    assertThatThrownBy(
+            () -> GpuInventory.parse("0, Tesla K80, 3.7, 11441, 00000000:05:00.0", catalogue))
         .hasMessageContaining("compute capability 3.7");
     assertThatThrownBy(() -> GpuInventory.parse("No devices were found", catalogue))
         .hasMessageContaining("No devices were found");

@@ -54,11 +54,17 @@ record Deployment(BackendChoice backend, HadoopFileStore store) implements Seria
             : OptionalInt.of(GpuAddress.index(addresses.get(0))));
   }
 
-  /** The GPU that Spark gave to the running task; empty where it gave none. */
+  /**
+   * The GPU that Spark gave to the running task; empty where it gave none, and in the driver, where
+   * Spark computes small tables without a task.
+   */
   static OptionalInt gpuOfTask() {
+    TaskContext task = TaskContext.get();
+    if (task == null) {
+      return OptionalInt.empty();
+    }
     Map<String, List<String>> addresses = new HashMap<>();
-    TaskContext.get()
-        .resourcesJMap()
+    task.resourcesJMap()
         .forEach((name, given) -> addresses.put(name, List.of(given.addresses())));
     return GpuAddress.ofTask(addresses);
   }

@@ -10,9 +10,13 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Set;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.junit.jupiter.api.Test;
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.backend.BackendKind;
+import org.mixedgpu.backend.HostLane;
+import org.mixedgpu.backend.Lane;
 import org.mixedgpu.backend.ReferenceBackend;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.backend.Transpose;
@@ -58,15 +62,17 @@ class EmulatedBackendTest {
     }
   }
 
-  /** A backend each of whose methods takes this long and does nothing else. */
+  /** A backend each of whose ops takes this long and does nothing else. */
   private static TrainingBackend taking(FakeTime time, long nanos, List<String> calls) {
     return (TrainingBackend)
         Proxy.newProxyInstance(
             EmulatedBackendTest.class.getClassLoader(),
             new Class<?>[] {TrainingBackend.class},
             (proxy, method, arguments) -> {
-              calls.add(method.getName());
-              time.now += nanos;
+              if (!FREE.contains(method.getName())) {
+                calls.add(method.getName());
+                time.now += nanos;
+              }
               return method.getReturnType() == String.class ? "fake" : null;
             });
   }
@@ -142,6 +148,84 @@ class EmulatedBackendTest {
       emulated.matmul(null, null, null, Transpose.NT, 0);
     }
     assertThat(time.now - start).isBetween(1_940_000_000L, 2_000_000_000L);
+  }
+
+  /** A GPU: an op is queued when it returns, and takes its time until somebody waits. */
+  private static TrainingBackend queueing(FakeTime time, long nanos, Lane lane) {
+    long[] queued = new long[1];
+    return (TrainingBackend)
+        Proxy.newProxyInstance(
+            EmulatedBackendTest.class.getClassLoader(),
+            new Class<?>[] {TrainingBackend.class},
+            (proxy, method, arguments) -> {
+              switch (method.getName()) {
+                case "kind":
+                  return BackendKind.CUDA;
+                case "lane":
+                  return lane;
+                case "synchronize":
+                  time.now += queued[0];
+                  queued[0] = 0;
+                  return null;
+                default:
+                  queued[0] += nanos;
+                  return null;
+              }
+            });
+  }
+
+  @Test
+  void aQueuedOpsTimeIsItsOwn() {
+    FakeTime time = new FakeTime();
+    TrainingBackend emulated =
+        new EmulatedBackend(
+            queueing(time, 1_000_000, null), "volta", new Slowdown(4, 1.5, 1), time);
+    emulated.matmul(null, null, null, Transpose.NT, 0);
+    assertThat(time.now).isEqualTo(1_500_000);
+    // Takes no longer than it takes, and must not count for the next.
+    emulated.fill(null, 0);
+    assertThat(time.now).isEqualTo(2_500_000);
+    emulated.attention(null, null, null, null, null, null);
+    assertThat(time.now).isEqualTo(6_500_000);
+  }
+
+  @Test
+  void aQueueingLaneWaitsForOthersBeforeItsNextOp() {
+    try (HostLane inner = new HostLane("compute");
+        HostLane other = new HostLane("dispatch")) {
+      List<String> waits = new ArrayList<>();
+      // As a stream's wait, which the lane's thread does not notice.
+      Lane stream =
+          (Lane)
+              Proxy.newProxyInstance(
+                  EmulatedBackendTest.class.getClassLoader(),
+                  new Class<?>[] {Lane.class},
+                  (proxy, method, arguments) -> {
+                    waits.add(method.getName());
+                    return method.invoke(inner, arguments);
+                  });
+      TrainingBackend emulated =
+          new EmulatedBackend(
+              queueing(new FakeTime(), 1, stream), "volta", Slowdown.NONE, Stopwatch.SYSTEM);
+      Lane lane = emulated.lane("compute");
+      CountDownLatch go = new CountDownLatch(1);
+      other.submit(() -> awaitUninterruptibly(go));
+      lane.await(other.record());
+      AtomicBoolean early = new AtomicBoolean();
+      lane.submit(() -> early.set(go.getCount() > 0));
+      go.countDown();
+      lane.synchronize();
+      assertThat(early).isFalse();
+      assertThat(waits).doesNotContain("await");
+    }
+  }
+
+  private static void awaitUninterruptibly(CountDownLatch latch) {
+    try {
+      latch.await();
+    } catch (InterruptedException e) {
+      throw new IllegalStateException(e);
+    }
   }
 
   @Test

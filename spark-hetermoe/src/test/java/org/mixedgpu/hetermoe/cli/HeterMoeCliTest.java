@@ -41,6 +41,11 @@ class HeterMoeCliTest {
     assertThat(run("train", "--input", "x", "--steps", "0")).isEqualTo(2);
     assertThat(err.toString())
         .contains("--steps: steps: '0' is out of range; use a whole number of steps from 1");
+    assertThat(run("devices", "--precision", "int8")).isEqualTo(2);
+    assertThat(run("devices", "--precision", "bf16")).isEqualTo(2);
+    assertThat(err.toString())
+        .contains("Precision 'int8' is not known")
+        .contains("precision is bf16 and the cpu backend computes in fp32");
     assertThat(run("nonsense")).isEqualTo(2);
   }
 

@@ -44,9 +44,14 @@ public abstract class ExchangeContract {
   protected abstract List<? extends Exchange> connect(
       int size, Backend backend, ExchangeLimits limits) throws Exception;
 
+  /** The backend of all members, closed after each test. */
+  protected Backend open() {
+    return Backends.cpu(new CpuOptions(1, Long.MAX_VALUE));
+  }
+
   @BeforeEach
   void openBackend() {
-    backend = Backends.cpu(new CpuOptions(1, Long.MAX_VALUE));
+    backend = open();
     threads = Executors.newCachedThreadPool();
   }
 
