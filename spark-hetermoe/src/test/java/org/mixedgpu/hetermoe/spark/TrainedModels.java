@@ -26,8 +26,12 @@ import org.mixedgpu.tensor.Tensor;
 final class TrainedModels {
   private TrainedModels() {}
 
-  /** Differences of all weights. */
-  record Difference(double rms, double largest, double shareWithin1e5) {}
+  /**
+   * Differences of all weights.
+   *
+   * @param losses of the one process, by step
+   */
+  record Difference(double rms, double largest, double shareWithin1e5, List<Double> losses) {}
 
   /**
    * Trains in one process on the batches that the estimator's run used, and compares weights.
@@ -51,13 +55,14 @@ final class TrainedModels {
         Parameters expected = Parameters.allocate(backend, config, Part.all());
         Parameters found = Checkpoint.load(store, folder, backend, Part.all())) {
       expected.initialize(seed);
+      List<Double> losses = new ArrayList<>();
       try (SingleProcessTrainer single = new SingleProcessTrainer(backend, expected, trainer);
           CorpusBatches batches = new CorpusBatches(store, corpus, batch, seed)) {
         for (long step = 1; step <= run.value(TrainOptions.STEPS); step++) {
-          single.step(batches.sequences(step, 0, batch));
+          losses.add(single.step(batches.sequences(step, 0, batch)).loss());
         }
       }
-      return difference(backend, expected, found);
+      return difference(backend, expected, found, losses);
     }
   }
 
@@ -73,7 +78,7 @@ final class TrainedModels {
   }
 
   private static Difference difference(
-      TrainingBackend backend, Parameters expected, Parameters found) {
+      TrainingBackend backend, Parameters expected, Parameters found, List<Double> losses) {
     double squares = 0;
     double largest = 0;
     long elements = 0;
@@ -90,7 +95,7 @@ final class TrainedModels {
       }
       elements += a.capacity();
     }
-    return new Difference(Math.sqrt(squares / elements), largest, (double) near / elements);
+    return new Difference(Math.sqrt(squares / elements), largest, (double) near / elements, losses);
   }
 
   private static FloatBuffer values(TrainingBackend backend, Tensor tensor) {
