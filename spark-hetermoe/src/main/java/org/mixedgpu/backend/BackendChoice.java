@@ -6,6 +6,8 @@ import java.util.OptionalInt;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
+import org.mixedgpu.device.GpuCatalogue;
+import org.mixedgpu.device.GpuInventory;
 
 /**
  * Which backend the processes of a run open, as its settings say. Decided once; which GPU each
@@ -19,6 +21,9 @@ public record BackendChoice(
     BackendKind kind, Precision precision, int threads, long memoryLimitBytes)
     implements Serializable {
   private static final long serialVersionUID = 1L;
+
+  /** As CUDA counts. */
+  private static final String FIRST = "0";
 
   public BackendChoice {
     Check.input(
@@ -69,6 +74,14 @@ public record BackendChoice(
           throw new MixedGpuException(
               Fault.BAD_INPUT, "The reference backend is for tests; use cpu or cuda");
     };
+  }
+
+  private CudaOptions cudaOptions(OptionalInt gpu) {
+    String device =
+        gpu.isEmpty()
+            ? FIRST
+            : GpuInventory.ofThisMachine(GpuCatalogue.builtIn()).gpu(gpu.getAsInt()).busId();
+    return new CudaOptions(device, precision.type().orElse(null), memoryLimitBytes, null);
   }
 
   /** One phrase for logs, such as {@code cpu with 4 threads} or {@code cuda in bf16}. */
