@@ -509,6 +509,27 @@ public final class CudaBackend implements TrainingBackend {
   }
 
   /** The calling thread's stream, for one op; the caller holds its monitor meanwhile. */
+  CudaDevice device() {
+    return device;
+  }
+
+  /** Work of a library, queued on a stream. */
+  interface ForeignWork {
+    /**
+     * @param address of the tensor
+     * @param stream the CUstream to queue on
+     */
+    void queue(long address, long stream);
+  }
+
+  /** Lets a library queue work on the calling thread's stream that reads or writes the tensor. */
+  void queue(Tensor tensor, ForeignWork work) {
+    CudaStream stream = begin();
+    synchronized (stream) {
+      work.queue(on(stream, tensor).pointer(), stream.address());
+    }
+  }
+
   private CudaStream begin() {
     device.makeCurrent();
     CudaStream stream = device.current();

@@ -188,6 +188,13 @@ final class CudaDevice implements AutoCloseable {
     return handle.ordinal();
   }
 
+  /** Where the GPU is plugged in, such as {@code 0000:19:00.0}. */
+  String busId() {
+    String[] text = new String[1];
+    check(JCudaDriver.cuDeviceGetPCIBusId(text, 32, handle), "cuDeviceGetPCIBusId", "");
+    return text[0];
+  }
+
   ComputeCapability capability() {
     return capability;
   }

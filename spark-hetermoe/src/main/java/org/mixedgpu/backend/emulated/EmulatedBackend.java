@@ -86,6 +86,11 @@ public final class EmulatedBackend implements TrainingBackend {
     return "emulated " + generation + " on " + inner.name();
   }
 
+  /** The backend that computes. */
+  public TrainingBackend inner() {
+    return inner;
+  }
+
   public Slowdown slowdown() {
     return slowdown;
   }

@@ -10,7 +10,9 @@ import org.mixedgpu.tensor.Tensor;
 
 /**
  * Sums over some members of a gang. Each element is summed by one member, in rank order, and then
- * given to all: every member gets the same bits, in every run. Collective: all members make the
+ * given to all: every member gets the same bits, in every run. Where the exchange has a {@link
+ * DeviceSum}, tensors are summed by that, in its order, which also is the same in every run on the
+ * same GPUs. Collective: all members make the
  * same calls in the same order. One thread. Owns a buffer.
  */
 public final class AllReduce implements AutoCloseable {
@@ -22,6 +24,10 @@ public final class AllReduce implements AutoCloseable {
   private final Tensor bucket;
   private final Tensor sum;
   private final Tensor incoming;
+
+  /** Null where tensors are summed here. */
+  private final DeviceSum device;
+
   private long bytesSent;
 
   /**
@@ -43,7 +49,8 @@ public final class AllReduce implements AutoCloseable {
     Check.input(index >= 0, "Rank %d is not among those that sum", exchange.rank());
     this.self = index;
     int size = ranks.length == 1 ? 0 : bucketElements;
-    int share = (size + ranks.length - 1) / ranks.length;
+    this.device = size == 0 ? null : exchange.deviceSum(ranks).orElse(null);
+    int share = device != null ? 0 : (size + ranks.length - 1) / ranks.length;
     // One allocation, so that none is left open when there is no room for another.
     this.memory = backend.allocate(DType.F32, Shape.of(Math.max(size + 2L * share, 1)));
     this.bucket = memory.rows(0, Math.max(size, 1));
@@ -95,6 +102,12 @@ public final class AllReduce implements AutoCloseable {
   }
 
   private void sumBucket(long elements) {
+    if (device != null) {
+      Tensor values = bucket.rows(0, elements);
+      bytesSent += values.bytes();
+      device.sum(values);
+      return;
+    }
     for (int i = 0; i < ranks.length; i++) {
       if (i != self) {
         send(i, slice(i, elements));

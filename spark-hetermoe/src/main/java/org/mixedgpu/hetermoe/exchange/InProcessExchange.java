@@ -5,7 +5,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Consumer;
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.tensor.Tensor;
@@ -28,6 +30,7 @@ public final class InProcessExchange implements Exchange {
     final int size;
     final ExchangeLimits limits;
     final AtomicReference<String> aborted = new AtomicReference<>();
+    final List<Consumer<String>> listeners = new CopyOnWriteArrayList<>();
     final Map<LinkKey, Link> links = new ConcurrentHashMap<>();
     final boolean[] closed;
 
@@ -107,6 +110,17 @@ public final class InProcessExchange implements Exchange {
   public void abort(String reason) {
     if (group.aborted.compareAndSet(null, reason)) {
       group.links.values().forEach(Link::wake);
+      group.listeners.forEach(listener -> listener.accept(reason));
+    }
+  }
+
+  /** Members are threads here: none is lost without an abort. */
+  @Override
+  public void whenBroken(Consumer<String> listener) {
+    group.listeners.add(new Once(listener));
+    String reason = group.aborted.get();
+    if (reason != null) {
+      group.listeners.forEach(each -> each.accept(reason));
     }
   }
 

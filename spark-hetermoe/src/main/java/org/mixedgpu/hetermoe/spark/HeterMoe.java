@@ -98,7 +98,9 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
             count(TrainOptions.BATCH_SIZE),
             value(TrainOptions.STEPS),
             value(TrainOptions.SEED),
-            output);
+            output,
+            HeterMoeConf.EXCHANGE.read(settings),
+            Duration.ofMillis(HeterMoeConf.EXCHANGE_TIMEOUT.read(settings)));
     TrainLog log = new TrainLog(task.steps());
     List<TrainTask.Outcome> outcomes =
         Gang.run(

@@ -55,6 +55,18 @@ public final class HeterMoeConf {
           "How long a member waits for a message of another before the run is stopped. Raise it"
               + " where one micro-batch takes longer.");
 
+  public static final ConfEntry<String> EXCHANGE =
+      new ConfEntry<>(
+          PREFIX + "exchange",
+          "",
+          "auto",
+          "What the rows of messages pass through: network, Spark's own by way of host memory, or"
+              + " nccl, from GPU to GPU, where each member has a GPU of its own and finds"
+              + " libnccl.so.2. auto takes nccl where it can, and the log says why.",
+          String::strip,
+          List.of("auto", "network", "nccl")::contains,
+          "auto or network or nccl");
+
   public static final ConfEntry<String> GPU_CATALOGUE =
       ConfEntry.text(
           PREFIX + "gpuCatalogue",
@@ -101,6 +113,7 @@ public final class HeterMoeConf {
               SILENCE_TIMEOUT,
               EXCHANGE_QUEUE,
               EXCHANGE_TIMEOUT,
+              EXCHANGE,
               GPU_CATALOGUE,
               EMULATED_GPUS,
               EXCHANGE_PORTS,

@@ -1,10 +1,14 @@
 package org.mixedgpu.hetermoe.spark;
 
 import java.io.Serializable;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.IntStream;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.hetermoe.exchange.Exchange;
+import org.mixedgpu.hetermoe.exchange.Exchanges;
+import org.mixedgpu.hetermoe.plan.LaneKind;
 import org.mixedgpu.hetermoe.plan.TrainingPlan;
 import org.mixedgpu.hetermoe.spark.data.CorpusBatches;
 import org.mixedgpu.hetermoe.spark.data.TokenCorpus;
@@ -32,6 +36,8 @@ import org.slf4j.LoggerFactory;
  * @param model config.json of the model, its factors on auxiliary losses replaced by the next two
  * @param weights folder to continue from; empty for new weights from the seed
  * @param output folder that the members write their shards to
+ * @param exchangeSetting {@code auto}, {@code network} or {@code nccl}
+ * @param exchangeTimeout how long connecting through NCCL may take
  */
 record TrainTask(
     Deployment deployment,
@@ -46,7 +52,9 @@ record TrainTask(
     int batchSize,
     long steps,
     long seed,
-    String output)
+    String output,
+    String exchangeSetting,
+    Duration exchangeTimeout)
     implements MemberTask<TrainTask.Outcome> {
   private static final Logger LOG = LoggerFactory.getLogger(TrainTask.class);
 
@@ -71,7 +79,7 @@ record TrainTask(
     ZebraJob job = new ZebraJob(config, plan, optimizer, auxKind, steps, true);
     // In the order in which they may be closed: whoever holds tensors before their backend.
     try (TrainingBackend backend = emulation.slowed(deployment.open(member.addresses()), member.generation());
-        Exchange exchange = member.exchange(backend);
+        Exchange exchange = exchange(member, backend);
         CorpusBatches batches = new CorpusBatches(deployment.store(), corpus, batchSize, seed)) {
       LOG.info("Rank {} ({}) computes on {}", member.rank(), member.role(), backend.name());
       Weights weights = new Weights(backend, member);
@@ -90,6 +98,17 @@ record TrainTask(
               .run();
       return new Outcome(report, weights.saved);
     }
+  }
+
+  private Exchange exchange(MemberContext member, TrainingBackend backend) {
+    return Exchanges.best(
+        member.exchange(backend),
+        member.host(),
+        backend,
+        exchangeSetting,
+        List.of(LaneKind.DISPATCH.label(), LaneKind.COMBINE.label()),
+        IntStream.range(0, member.attentionMembers()).toArray(),
+        exchangeTimeout);
   }
 
   /** Each member reads and writes its own part of a Hugging Face folder. */

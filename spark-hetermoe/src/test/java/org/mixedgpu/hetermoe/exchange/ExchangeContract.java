@@ -9,6 +9,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Callable;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -229,6 +230,22 @@ public abstract class ExchangeContract {
               }),
           "rank 0 has no more memory");
     }
+  }
+
+  @Test
+  void listenersHearOfAnAbortOnceWhenItComesOrLater() throws Exception {
+    open(2, LIMITS);
+    List<String> early = new CopyOnWriteArrayList<>();
+    members.get(1).whenBroken(early::add);
+    members.get(0).abort("rank 0 has no more memory");
+    while (early.isEmpty()) {
+      Thread.sleep(10);
+    }
+    members.get(1).abort("a later reason");
+    List<String> late = new CopyOnWriteArrayList<>();
+    members.get(1).whenBroken(late::add);
+    assertThat(early).containsExactly("rank 0 has no more memory");
+    assertThat(late).containsExactly("rank 0 has no more memory");
   }
 
   @Test

@@ -9,6 +9,7 @@ import java.util.List;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.AfterEach;
+import java.util.function.Consumer;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -223,6 +224,9 @@ class ZebraFaultTest {
 
         @Override
         public void abort(String reason) {}
+
+        @Override
+        public void whenBroken(Consumer<String> listener) {}
 
         @Override
         public void close() {}

@@ -5,7 +5,9 @@ import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Consumer;
 import org.apache.spark.network.client.RpcResponseCallback;
 import org.apache.spark.network.client.StreamCallbackWithID;
 import org.apache.spark.network.client.TransportClient;
@@ -18,6 +20,7 @@ import org.mixedgpu.hetermoe.exchange.Channel;
 import org.mixedgpu.hetermoe.exchange.Exchange;
 import org.mixedgpu.hetermoe.exchange.ExchangeAbortedException;
 import org.mixedgpu.hetermoe.exchange.Message;
+import org.mixedgpu.hetermoe.exchange.Once;
 import org.mixedgpu.tensor.Tensor;
 
 /**
@@ -33,6 +36,8 @@ public final class SparkNetworkExchange implements Exchange {
   private final TransportOptions options;
   private final Transport transport;
   private final AtomicReference<String> aborted = new AtomicReference<>();
+  private final AtomicReference<String> broken = new AtomicReference<>();
+  private final List<Consumer<String>> listeners = new CopyOnWriteArrayList<>();
   private final Map<Integer, Peer> peers = new ConcurrentHashMap<>();
   private final Map<Link, Inbox> inboxes = new ConcurrentHashMap<>();
   private final Map<Link, Outbox> outboxes = new ConcurrentHashMap<>();
@@ -150,11 +155,27 @@ public final class SparkNetworkExchange implements Exchange {
     connections.values().forEach(c -> c.client().close());
   }
 
+  @Override
+  public void whenBroken(Consumer<String> listener) {
+    listeners.add(new Once(listener));
+    String reason = broken.get();
+    if (reason != null) {
+      listeners.forEach(each -> each.accept(reason));
+    }
+  }
+
+  private void tell(String reason) {
+    if (broken.compareAndSet(null, reason)) {
+      listeners.forEach(listener -> listener.accept(reason));
+    }
+  }
+
   private boolean abortHere(String reason) {
     if (!aborted.compareAndSet(null, reason)) {
       return false;
     }
     wake();
+    tell(reason);
     return true;
   }
 
@@ -221,7 +242,11 @@ public final class SparkNetworkExchange implements Exchange {
 
   private void ended(Connection connection) {
     if (connection != null && !closing) {
-      leave(connection.peer(), "has ended without a word; see its log");
+      String how = "has ended without a word; see its log";
+      if (connection.peer().leave(how)) {
+        wake();
+        tell("rank " + connection.peer().rank() + " " + how);
+      }
     }
   }
 
