@@ -46,8 +46,7 @@ class GpuInventoryTest {
             "0, NVIDIA H200, 9.0, 143771, 00000000:19:00.0\n"
                 + "1, Tesla V100-SXM2-16GB, 7.0, 16160, 00000000:3B:00.0\n",
             catalogue);
-    assertThat(inventory.ofGeneration("volta"))
-        .containsExactly(VOLTA);
+    assertThat(inventory.ofGeneration("volta")).containsExactly(VOLTA);
     assertThat(inventory.gpus().get(0).generationAddress()).isEqualTo("hopper-0");
     assertThat(inventory.gpu(1)).isEqualTo(VOLTA);
     assertThatThrownBy(() -> inventory.gpu(2))

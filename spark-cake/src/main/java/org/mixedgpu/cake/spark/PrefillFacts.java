@@ -78,7 +78,8 @@ record PrefillFacts(
                 config.maxPositions() - (long) longest);
     Check.input(
         maxTokens > 0,
-        "The longest label has %d tokens and the model takes %d: no prompt fits; use shorter labels",
+        "The longest label has %d tokens and the model takes %d: no prompt fits; use shorter"
+            + " labels",
         longest + 1,
         config.maxPositions());
     String cachePath = params.value(CakeOptions.CACHE_PATH);

@@ -35,7 +35,8 @@ import org.mixedgpu.nn.checkpoint.ModelConfigs;
  * ./mvnw -Pgpu -pl spark-hetermoe,spark-cake verify -Dit.test=GpuPrefillIT
  * </pre>
  *
- * <p>With {@code -Dmixedgpu.test.backend=cpu} the same runs on the CPU, which tries the test itself.
+ * <p>With {@code -Dmixedgpu.test.backend=cpu} the same runs on the CPU, which tries the test
+ * itself.
  */
 @Tag("gpu")
 @Timeout(240)

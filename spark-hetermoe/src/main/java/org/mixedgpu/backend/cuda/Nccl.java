@@ -11,7 +11,9 @@ import java.util.List;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
 
-/** NVIDIA's library for messages between GPUs: opened once per process, and what is called of it. */
+/**
+ * NVIDIA's library for messages between GPUs: opened once per process, and what is called of it.
+ */
 final class Nccl {
   static final int SUCCESS = 0;
   static final int IN_PROGRESS = 7;
@@ -132,16 +134,12 @@ final class Nccl {
         String.format(
             "%s failed with %d (%s): %s; NCCL says '%s'; NCCL_DEBUG=INFO in the executors'"
                 + " environment tells more, and spark.hetermoe.exchange=network does without",
-            call,
-            result,
-            calls.ncclGetErrorString(result),
-            context,
-            calls.ncclGetLastError(null)));
+            call, result, calls.ncclGetErrorString(result), context, calls.ncclGetLastError(null)));
   }
 
   /**
-   * ncclConfig_t of NCCL 2.18 for a communicator whose calls return at once. Later versions take the
-   * shorter record and use their defaults for the rest.
+   * ncclConfig_t of NCCL 2.18 for a communicator whose calls return at once. Later versions take
+   * the shorter record and use their defaults for the rest.
    */
   static Memory nonBlocking() {
     int unset = Integer.MIN_VALUE;

@@ -19,12 +19,12 @@ import org.mixedgpu.tensor.Tensor;
 /**
  * This process's end of a group of GPUs that send each other tensors through NCCL, without the
  * host's memory. Calls are queued on the calling thread's stream and return; a send and its receive
- * take place when both ends have reached them, so both ends must queue the same messages in the same
- * order. One thread at a time; {@link #abort} by any.
+ * take place when both ends have reached them, so both ends must queue the same messages in the
+ * same order. One thread at a time; {@link #abort} by any.
  *
  * <p>The calls never block inside NCCL (its communicators are opened non-blocking), so that a peer
- * that died can't keep this process: {@link #abort} ends what waits, here and on the device. What was
- * written by then is undefined.
+ * that died can't keep this process: {@link #abort} ends what waits, here and on the device. What
+ * was written by then is undefined.
  */
 public final class NcclCommunicator implements AutoCloseable {
   private static final long LOOK_NANOS = 20_000;
@@ -84,8 +84,7 @@ public final class NcclCommunicator implements AutoCloseable {
         "The id of an NCCL group has %d bytes; found %d",
         Nccl.ID_BYTES,
         id.length);
-    NcclCommunicator joined =
-        new NcclCommunicator(Nccl.open(), cuda(backend), name, rank, limit);
+    NcclCommunicator joined = new NcclCommunicator(Nccl.open(), cuda(backend), name, rank, limit);
     joined.init(id, ranks);
     return joined;
   }
@@ -106,8 +105,7 @@ public final class NcclCommunicator implements AutoCloseable {
     PointerByReference found = new PointerByReference();
     String call = "ncclCommInitRankConfig of " + ranks + " ranks";
     try (Memory config = Nccl.nonBlocking()) {
-      int result =
-          nccl.calls().ncclCommInitRankConfig(found, ranks, name, rank, config);
+      int result = nccl.calls().ncclCommInitRankConfig(found, ranks, name, rank, config);
       handle = found.getValue();
       nccl.check(result, call, toString());
       settle(call);
@@ -157,8 +155,7 @@ public final class NcclCommunicator implements AutoCloseable {
    * Queues the replacement of an F32 tensor by its sum over all ranks; they all get the same bits.
    */
   public void sum(Tensor values) {
-    Check.input(
-        values.type() == DType.F32, "NCCL sums F32 tensors here; found %s", values.type());
+    Check.input(values.type() == DType.F32, "NCCL sums F32 tensors here; found %s", values.type());
     long elements = values.shape().elements();
     backend.queue(
         values,

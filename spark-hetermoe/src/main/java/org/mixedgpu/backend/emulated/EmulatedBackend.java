@@ -21,10 +21,10 @@ import org.mixedgpu.tensor.Tensor;
  * thread's next ones, so that the mean is right even where single ops are shorter than the
  * scheduler's grain.
  *
- * <p>An op of a GPU is only queued when it returns. There each op is waited for, on its lane, and so
- * is each event of another lane, so that an op's time is its own: from the launch on an idle lane to
- * the end on the device, with some 20 µs of the launch itself. A lane of an emulated GPU therefore
- * never runs ahead of its device; other lanes and other processes go on meanwhile.
+ * <p>An op of a GPU is only queued when it returns. There each op is waited for, on its lane, and
+ * so is each event of another lane, so that an op's time is its own: from the launch on an idle
+ * lane to the end on the device, with some 20 µs of the launch itself. A lane of an emulated GPU
+ * therefore never runs ahead of its device; other lanes and other processes go on meanwhile.
  */
 public final class EmulatedBackend implements TrainingBackend {
   /** Shorter waits are saved up: a sleeping thread wakes about 60 µs late. */

@@ -12,8 +12,8 @@ import org.mixedgpu.tensor.Tensor;
  * Sums over some members of a gang. Each element is summed by one member, in rank order, and then
  * given to all: every member gets the same bits, in every run. Where the exchange has a {@link
  * DeviceSum}, tensors are summed by that, in its order, which also is the same in every run on the
- * same GPUs. Collective: all members make the
- * same calls in the same order. One thread. Owns a buffer.
+ * same GPUs. Collective: all members make the same calls in the same order. One thread. Owns a
+ * buffer.
  */
 public final class AllReduce implements AutoCloseable {
   private final Channel channel;

@@ -22,8 +22,8 @@ public interface Exchange extends AutoCloseable {
   void abort(String reason);
 
   /**
-   * Sums on the members' devices, where this exchange has a way of its own for these members. All of
-   * them ask for it, at the same point of their work.
+   * Sums on the members' devices, where this exchange has a way of its own for these members. All
+   * of them ask for it, at the same point of their work.
    *
    * @param ranks ascending, the caller's among them
    */
@@ -32,8 +32,8 @@ public interface Exchange extends AutoCloseable {
   }
 
   /**
-   * Tells the listener once why, soon after this exchange was aborted or a peer was lost that had not
-   * closed its own. On a thread that must not wait.
+   * Tells the listener once why, soon after this exchange was aborted or a peer was lost that had
+   * not closed its own. On a thread that must not wait.
    */
   void whenBroken(Consumer<String> listener);
 

@@ -48,7 +48,9 @@ public final class Exchanges {
       choice =
           ExchangeChoice.of(
               setting,
-              setting.equals("network") ? List.of() : members(network, backend, own(host, backend)));
+              setting.equals("network")
+                  ? List.of()
+                  : members(network, backend, own(host, backend)));
     } catch (RuntimeException e) {
       network.abort("rank " + network.rank() + " could not connect: " + e.getMessage());
       network.close();
@@ -89,8 +91,7 @@ public final class Exchanges {
         }
       }
       for (int rank = 0; rank < network.size(); rank++) {
-        members.add(
-            rank == network.rank() ? own : decode(channel.receive(rank, nothing).header()));
+        members.add(rank == network.rank() ? own : decode(channel.receive(rank, nothing).header()));
       }
     }
     return members;

@@ -18,16 +18,17 @@ import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
 /**
- * The exchange of members that each have a GPU of their own: rows pass from GPU to GPU through NCCL,
- * everything else (headers, row counts, other channels, who is lost) through another exchange, which
- * connects the same members and is closed with this one. One NCCL group for each channel whose rows
- * are moved so, and one for sums; their names travel over the other exchange, which has
- * authenticated all members.
+ * The exchange of members that each have a GPU of their own: rows pass from GPU to GPU through
+ * NCCL, everything else (headers, row counts, other channels, who is lost) through another
+ * exchange, which connects the same members and is closed with this one. One NCCL group for each
+ * channel whose rows are moved so, and one for sums; their names travel over the other exchange,
+ * which has authenticated all members.
  *
- * <p>A send is done when its receive is reached, on the devices: unlike in other exchanges a sender's
- * lane waits for its receiver's. The schedule's lanes send and receive in one order on all members, so
- * that none waits in a circle. When the other exchange is aborted or loses a peer, the groups are
- * aborted: what waits in them ends within seconds, and every later call fails with the reason.
+ * <p>A send is done when its receive is reached, on the devices: unlike in other exchanges a
+ * sender's lane waits for its receiver's. The schedule's lanes send and receive in one order on all
+ * members, so that none waits in a circle. When the other exchange is aborted or loses a peer, the
+ * groups are aborted: what waits in them ends within seconds, and every later call fails with the
+ * reason.
  *
  * <p>Tried with one GPU only (one member, its sums, messages to itself); not yet run between two.
  */

@@ -27,8 +27,7 @@ record Deployment(BackendChoice backend, HadoopFileStore store) implements Seria
       long threads,
       long tensorBytes,
       int backendsPerJvm) {
-    int used =
-        threads > 0 ? Math.toIntExact(threads) : Math.max(1, cores(conf) / backendsPerJvm);
+    int used = threads > 0 ? Math.toIntExact(threads) : Math.max(1, cores(conf) / backendsPerJvm);
     return new Deployment(
         BackendChoice.of(backend, precision, used, tensorBytes), HadoopSettings.store(conf));
   }
@@ -64,8 +63,7 @@ record Deployment(BackendChoice backend, HadoopFileStore store) implements Seria
       return OptionalInt.empty();
     }
     Map<String, List<String>> addresses = new HashMap<>();
-    task.resourcesJMap()
-        .forEach((name, given) -> addresses.put(name, List.of(given.addresses())));
+    task.resourcesJMap().forEach((name, given) -> addresses.put(name, List.of(given.addresses())));
     return GpuAddress.ofTask(addresses);
   }
 }

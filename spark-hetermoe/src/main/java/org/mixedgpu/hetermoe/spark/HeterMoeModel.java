@@ -171,8 +171,7 @@ public final class HeterMoeModel extends Model<HeterMoeModel> implements MLWrita
     transformSchema(dataset.schema(), true /* log */);
     SparkConf conf = dataset.sparkSession().sparkContext().getConf();
     Deployment deployment =
-        Deployment.of(
-            conf, value(backend), value(precision), (Long) getOrDefault(threads), 0, 1);
+        Deployment.of(conf, value(backend), value(precision), (Long) getOrDefault(threads), 0, 1);
     String tokens = value(tokensCol);
     String column = tokens.isEmpty() ? value(textCol) : tokens;
     HadoopFileStore store = deployment.store();

@@ -78,7 +78,8 @@ record TrainTask(
             corpus.sequenceLength());
     ZebraJob job = new ZebraJob(config, plan, optimizer, auxKind, steps, true);
     // In the order in which they may be closed: whoever holds tensors before their backend.
-    try (TrainingBackend backend = emulation.slowed(deployment.open(member.addresses()), member.generation());
+    try (TrainingBackend backend =
+            emulation.slowed(deployment.open(member.addresses()), member.generation());
         Exchange exchange = exchange(member, backend);
         CorpusBatches batches = new CorpusBatches(deployment.store(), corpus, batchSize, seed)) {
       LOG.info("Rank {} ({}) computes on {}", member.rank(), member.role(), backend.name());

@@ -58,8 +58,7 @@ class NcclCommunicatorGpuTest {
   @Test
   void anEmulatedGpuIsAGpu() {
     TrainingBackend inner = Backends.cuda(CudaOptions.device(0));
-    try (TrainingBackend backend =
-            new EmulatedBackend(inner, "volta", Slowdown.V100_BEHIND_A40);
+    try (TrainingBackend backend = new EmulatedBackend(inner, "volta", Slowdown.V100_BEHIND_A40);
         NcclCommunicator group = alone(backend)) {
       assertThat(NcclCommunicator.busId(backend))
           .isEqualTo(NcclCommunicator.busId(inner))
@@ -76,12 +75,7 @@ class NcclCommunicatorGpuTest {
       assertThatThrownBy(
               () ->
                   NcclCommunicator.join(
-                      backend,
-                      "lonely",
-                      NcclCommunicator.newId(),
-                      2,
-                      0,
-                      Duration.ofSeconds(3)))
+                      backend, "lonely", NcclCommunicator.newId(), 2, 0, Duration.ofSeconds(3)))
           .isInstanceOf(MixedGpuException.class)
           .hasMessageContaining("ncclCommInitRankConfig of 2 ranks did not get on within 3000 ms")
           .hasMessageContaining("NCCL group lonely, rank 0");

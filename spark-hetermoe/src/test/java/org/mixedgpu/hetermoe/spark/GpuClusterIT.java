@@ -37,7 +37,8 @@ import org.mixedgpu.nn.checkpoint.Checkpoint;
  * ./mvnw -Pgpu -pl spark-hetermoe verify -Dit.test=GpuClusterIT
  * </pre>
  *
- * <p>With {@code -Dmixedgpu.test.backend=cpu} the same runs on the CPU, which tries the test itself.
+ * <p>With {@code -Dmixedgpu.test.backend=cpu} the same runs on the CPU, which tries the test
+ * itself.
  */
 @Tag("gpu")
 @Timeout(240)
@@ -54,9 +55,7 @@ class GpuClusterIT {
   @BeforeAll
   static void start() throws IOException {
     generation =
-        CUDA
-            ? GpuInventory.ofThisMachine(GpuCatalogue.builtIn()).gpu(0).generation()
-            : "hopper";
+        CUDA ? GpuInventory.ofThisMachine(GpuCatalogue.builtIn()).gpu(0).generation() : "hopper";
     cluster =
         LocalCluster.in(folder.resolve("cluster"))
             .worker(worker("new", "gpu-ampere"))
@@ -112,8 +111,8 @@ class GpuClusterIT {
   }
 
   /**
-   * fp32 differs from the CPU in the order of sums; bf16 rounds every activation to 8 bits, 0.2 % at
-   * most, which losses average out. AdamW divides by the gradient's own size, so that where a
+   * fp32 differs from the CPU in the order of sums; bf16 rounds every activation to 8 bits, 0.2 %
+   * at most, which losses average out. AdamW divides by the gradient's own size, so that where a
    * gradient is nearly nothing its rounding moves a weight as much as a gradient would: weights are
    * compared in fp32 only, and by their mean difference.
    */
@@ -141,8 +140,7 @@ class GpuClusterIT {
 
   @Test
   void anEmulatedGenerationTakesLongerAndLeavesEveryBit() {
-    HeterMoeModel plain =
-        estimator("gpu-" + generation, "gpu-" + generation, "fp32").fit(text());
+    HeterMoeModel plain = estimator("gpu-" + generation, "gpu-" + generation, "fp32").fit(text());
     HeterMoeModel emulated =
         estimator("gpu-ampere", "gpu-volta", "fp32").setEmulate("catalogue").fit(text());
     assertThat(Checkpoint.digest(store, emulated.folder()))
@@ -159,11 +157,7 @@ class GpuClusterIT {
   }
 
   private static double meanLogLikelihood(HeterMoeModel model) {
-    return model
-        .transform(text())
-        .selectExpr("avg(score.meanLogLikelihood)")
-        .first()
-        .getDouble(0);
+    return model.transform(text()).selectExpr("avg(score.meanLogLikelihood)").first().getDouble(0);
   }
 
   private static HeterMoe estimator(String attention, String expert, String precision) {
