@@ -166,8 +166,8 @@ public final class CakeOptions {
   public static final CakeOption<String> BACKEND =
       choice(
           "backend",
-          "What computes; there is no fallback. With cuda a task uses the GPU that Spark gave it, or,"
-              + " where it asked for none, the first that CUDA sees.",
+          "What computes; there is no fallback. With cuda a task uses the GPU that Spark gave it,"
+              + " or, where it asked for none, the first that CUDA sees.",
           "cpu",
           "cuda");
 

@@ -25,8 +25,8 @@ final class DeviceOptions {
       defaultValue = "auto",
       paramLabel = "NAME",
       description =
-          "Type that is computed in: auto, bf16, fp16 or fp32; auto is fp32 on the CPU, and on a GPU"
-              + " bf16 from compute capability 8.0 on, fp16 before. Default: ${DEFAULT-VALUE}."
+          "Type that is computed in: auto, bf16, fp16 or fp32; auto is fp32 on the CPU, and on a"
+              + " GPU bf16 from compute capability 8.0 on, fp16 before. Default: ${DEFAULT-VALUE}."
               + " Example: fp32")
   private String precision;
 

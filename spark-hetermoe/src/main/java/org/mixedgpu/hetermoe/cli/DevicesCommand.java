@@ -52,7 +52,8 @@ final class DevicesCommand implements Callable<Integer> {
       names = "--emulate",
       paramLabel = "LIST",
       description =
-          "Generations and counts to pretend instead of asking nvidia-smi. Example: hopper:1,volta:2")
+          "Generations and counts to pretend instead of asking nvidia-smi. Example:"
+              + " hopper:1,volta:2")
   private String emulate;
 
   @Option(

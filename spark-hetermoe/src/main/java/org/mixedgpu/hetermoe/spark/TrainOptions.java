@@ -115,16 +115,16 @@ public final class TrainOptions {
       choice(
           "backend",
           "What members compute on; there is no silent fallback. With cuda each member uses the GPU"
-              + " whose address its task was given; on local[*], where nobody gives any, all use the"
-              + " first that CUDA sees.",
+              + " whose address its task was given; on local[*], where nobody gives any, all use"
+              + " the first that CUDA sees.",
           "cpu",
           "cuda");
   public static final TrainOption<String> PRECISION =
       choice(
           "precision",
-          "Type that members compute in, with sums, master weights, moments and gradients of weights"
-              + " in fp32 always; auto is fp32 on the CPU, bf16 on GPUs from compute capability 8.0"
-              + " on and fp16 on older ones.",
+          "Type that members compute in, with sums, master weights, moments and gradients of"
+              + " weights in fp32 always; auto is fp32 on the CPU, bf16 on GPUs from compute"
+              + " capability 8.0 on and fp16 on older ones.",
           "auto",
           "fp32",
           "fp16",
