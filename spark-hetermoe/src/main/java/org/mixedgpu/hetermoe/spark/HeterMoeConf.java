@@ -59,10 +59,11 @@ public final class HeterMoeConf {
       new ConfEntry<>(
           PREFIX + "exchange",
           "",
-          "auto",
+          "network",
           "What the rows of messages pass through: network, Spark's own by way of host memory, or"
               + " nccl, from GPU to GPU, where each member has a GPU of its own and finds"
-              + " libnccl.so.2. auto takes nccl where it can, and the log says why.",
+              + " libnccl.so.2. auto takes nccl where it can, and the log says why. NCCL between two"
+              + " GPUs was not tried yet.",
           String::strip,
           List.of("auto", "network", "nccl")::contains,
           "auto or network or nccl");
