@@ -13,6 +13,9 @@ public interface Exchange extends AutoCloseable {
 
   int size();
 
+  /** Whether it must and does encrypt what leaves a process; Spark's settings say so. */
+  boolean encrypted();
+
   /** The channel of this name, created at first use; every member uses the same names. */
   Channel channel(String name);
 

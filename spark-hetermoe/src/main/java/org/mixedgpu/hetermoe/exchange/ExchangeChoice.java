@@ -30,9 +30,10 @@ public record ExchangeChoice(boolean nccl, String reason) {
    * Decides.
    *
    * @param setting {@code auto}, {@code network} or {@code nccl}
+   * @param encrypted whether Spark is told to encrypt, which NCCL can't
    * @param members in rank order
    */
-  public static ExchangeChoice of(String setting, List<Member> members) {
+  public static ExchangeChoice of(String setting, boolean encrypted, List<Member> members) {
     Check.input(
         setting.matches("auto|network|nccl"),
         "Exchange '%s' is not known; use auto, network or nccl",
@@ -40,7 +41,7 @@ public record ExchangeChoice(boolean nccl, String reason) {
     if (setting.equals("network")) {
       return new ExchangeChoice(false, "network: asked for");
     }
-    List<String> against = against(members);
+    List<String> against = against(encrypted, members);
     if (against.isEmpty()) {
       return new ExchangeChoice(
           true,
@@ -60,8 +61,11 @@ public record ExchangeChoice(boolean nccl, String reason) {
     return new ExchangeChoice(false, "network: " + String.join("; ", against));
   }
 
-  private static List<String> against(List<Member> members) {
+  private static List<String> against(boolean encrypted, List<Member> members) {
     List<String> against = new ArrayList<>();
+    if (encrypted) {
+      against.add("Spark is told to encrypt, and NCCL does not");
+    }
     Map<String, Integer> owners = new LinkedHashMap<>();
     for (int rank = 0; rank < members.size(); rank++) {
       Member member = members.get(rank);

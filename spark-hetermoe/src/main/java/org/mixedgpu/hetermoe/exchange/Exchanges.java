@@ -48,6 +48,7 @@ public final class Exchanges {
       choice =
           ExchangeChoice.of(
               setting,
+              network.encrypted(),
               setting.equals("network")
                   ? List.of()
                   : members(network, backend, own(host, backend)));

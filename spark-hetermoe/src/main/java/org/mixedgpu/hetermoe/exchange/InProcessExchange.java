@@ -102,6 +102,11 @@ public final class InProcessExchange implements Exchange {
   }
 
   @Override
+  public boolean encrypted() {
+    return false;
+  }
+
+  @Override
   public Channel channel(String name) {
     return channels.computeIfAbsent(name, QueueChannel::new);
   }

@@ -120,6 +120,11 @@ public final class NcclExchange implements Exchange {
   }
 
   @Override
+  public boolean encrypted() {
+    return false;
+  }
+
+  @Override
   public Channel channel(String name) {
     Channel headers = host.channel(name);
     NcclCommunicator group = group(name);

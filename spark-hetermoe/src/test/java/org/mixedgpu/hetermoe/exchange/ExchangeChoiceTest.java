@@ -23,11 +23,11 @@ class ExchangeChoiceTest {
   @Test
   void membersWithAGpuEachUseNccl() {
     for (String setting : List.of("auto", "nccl")) {
-      ExchangeChoice choice = ExchangeChoice.of(setting, List.of(FIRST, SECOND));
+      ExchangeChoice choice = ExchangeChoice.of(setting, false, List.of(FIRST, SECOND));
       assertThat(choice.nccl()).isTrue();
       assertThat(choice.reason()).contains("2 members on as many GPUs, NCCL 22807");
     }
-    assertThat(ExchangeChoice.of("network", List.of(FIRST, SECOND)).nccl()).isFalse();
+    assertThat(ExchangeChoice.of("network", false, List.of(FIRST, SECOND)).nccl()).isFalse();
   }
 
   @Test
@@ -42,18 +42,28 @@ class ExchangeChoiceTest {
     refused("there is one member", FIRST);
   }
 
+  /** Encryption that was asked for is never given up for speed. */
+  @Test
+  void whereSparkEncryptsRowsDontPassThroughNccl() {
+    refused("Spark is told to encrypt", true, FIRST, SECOND);
+  }
+
   private static void refused(String reason, Member... members) {
-    ExchangeChoice choice = ExchangeChoice.of("auto", List.of(members));
+    refused(reason, false, members);
+  }
+
+  private static void refused(String reason, boolean encrypted, Member... members) {
+    ExchangeChoice choice = ExchangeChoice.of("auto", encrypted, List.of(members));
     assertThat(choice.nccl()).isFalse();
     assertThat(choice.reason()).startsWith("network: ").contains(reason);
-    assertThatThrownBy(() -> ExchangeChoice.of("nccl", List.of(members)))
+    assertThatThrownBy(() -> ExchangeChoice.of("nccl", encrypted, List.of(members)))
         .hasMessageContaining(reason)
         .hasMessageContaining("spark.hetermoe.exchange=auto");
   }
 
   @Test
   void otherWordsAreRefused() {
-    assertThatThrownBy(() -> ExchangeChoice.of("rdma", List.of()))
+    assertThatThrownBy(() -> ExchangeChoice.of("rdma", false, List.of()))
         .hasMessage("Exchange 'rdma' is not known; use auto, network or nccl");
   }
 

@@ -218,6 +218,11 @@ class ZebraFaultTest {
         }
 
         @Override
+        public boolean encrypted() {
+          return of.encrypted();
+        }
+
+        @Override
         public Channel channel(String name) {
           return of.channel(name);
         }

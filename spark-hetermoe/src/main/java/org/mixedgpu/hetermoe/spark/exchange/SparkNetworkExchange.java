@@ -98,6 +98,11 @@ public final class SparkNetworkExchange implements Exchange {
   }
 
   @Override
+  public boolean encrypted() {
+    return options.encrypted();
+  }
+
+  @Override
   public Channel channel(String name) {
     Check.that(rank >= 0, "The exchange is not joined yet");
     return new Channel() {
