@@ -113,7 +113,7 @@ public final class CakeJobs {
               .option("header", true /* only csv looks at it */)
               .load(input.path());
       return input.format().equals("text") ? rows.withColumnRenamed("value", promptCol) : rows;
-    } catch (RuntimeException e) {
+    } catch (Exception e) { // Spark's AnalysisException is checked, and Scala doesn't declare it
       throw new MixedGpuException(
           Fault.MISSING, "Cannot read " + input.path() + ": " + firstLine(e), e);
     }

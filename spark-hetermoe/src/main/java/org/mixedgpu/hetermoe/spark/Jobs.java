@@ -114,7 +114,7 @@ public final class Jobs {
               .option("header", true /* only csv looks at it */)
               .load(input.path());
       return input.format().equals("text") ? rows.withColumnRenamed("value", textCol) : rows;
-    } catch (RuntimeException e) {
+    } catch (Exception e) { // Spark's AnalysisException is checked, and Scala doesn't declare it
       throw new MixedGpuException(
           Fault.MISSING, "Cannot read " + input.path() + ": " + firstLine(e), e);
     }

@@ -51,6 +51,12 @@ class LauncherIT {
     Result again = run(Map.of(), "train --input text.txt --output model --steps 4");
     assertThat(again.exitCode()).isEqualTo(1);
     assertThat(again.output()).contains("BAD_INPUT: Output folder model is not empty");
+
+    Result missing = run(Map.of(), "train --input none.txt --model tiny-mixtral --output other");
+    assertThat(missing.exitCode()).isEqualTo(1);
+    assertThat(missing.output())
+        .contains("MISSING: Cannot read none.txt: ")
+        .doesNotContain("AnalysisException.scala");
   }
 
   @Test
