@@ -34,6 +34,11 @@ import org.mixedgpu.nn.checkpoint.Checkpoint;
 class TrainingGoldenTest {
   @TempDir private Path folder;
 
+  /** What is tested, in F32; the caller closes it. */
+  TrainingBackend open() {
+    return Backends.cpu(new CpuOptions(2, Long.MAX_VALUE));
+  }
+
   static List<String> trained() {
     return Golden.cases().stream().filter(Golden::isTrained).toList();
   }
@@ -52,7 +57,7 @@ class TrainingGoldenTest {
     assertThat(whole).as("slicings that agree to the last step").isPositive();
   }
 
-  private static boolean agreesToTheEnd(GoldenCase golden, int slices, String trained) {
+  private boolean agreesToTheEnd(GoldenCase golden, int slices, String trained) {
     JsonNode run = golden.training();
     int batch = run.get("batch").asInt();
     int[][] ids = golden.tokens("train_ids");
@@ -73,7 +78,7 @@ class TrainingGoldenTest {
             run.path("aux_loss_coef").asDouble() != 0
                 ? AuxLoss.Kind.HUGGING_FACE
                 : AuxLoss.Kind.NONE);
-    try (TrainingBackend b = Backends.cpu(new CpuOptions(2, Long.MAX_VALUE));
+    try (TrainingBackend b = open();
         Parameters p =
             Checkpoint.load(GoldenCase.FILES, golden.folder().toString(), b, Part.all());
         SingleProcessTrainer trainer = new SingleProcessTrainer(b, p, config);
