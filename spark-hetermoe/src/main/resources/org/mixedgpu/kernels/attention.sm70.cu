@@ -1,5 +1,5 @@
 // Causal grouped-query attention for fp16 and, from compute capability 8.0 on, bf16 on the tensor
-// cores of 7.5 and later (mma.sync, ldmatrix; from 8.0 on cp.async). Formulas, operands and their
+// cores of 7.0 and later (mma.sync, see tensor_cores.cuh). Formulas, operands and their
 // shapes are those of attention.cu, whose attentionStatistics also serves the backward kernels here.
 //
 // Defines: HEAD, a multiple of 16 up to 256; WARPS, FRAGMENTS and OTHER as below; one of FORWARD,
@@ -30,7 +30,7 @@
 constexpr int THREADS = WARPS * 32;
 constexpr int WARP_ROWS = FRAGMENTS * 16;
 constexpr int OWN = WARPS * WARP_ROWS;
-// 8 more than the head, so that the 8 rows that ldmatrix reads at once use different banks.
+// 8 more than the head, so that the 8 rows that are read at once use different banks.
 constexpr int STRIDE = HEAD + 8;
 constexpr int ROW_BYTES = STRIDE * 2;
 constexpr int DEPTHS = HEAD / 16;
@@ -45,31 +45,15 @@ DEVICE float power2(float x) {
 
 // --- tiles ---------------------------------------------------------------------------------------
 
-/**
- * Whether copies without cp.async stay in registers while a tile is computed: not on Turing, nor
- * where sums leave no registers.
- */
-constexpr bool HOLD = ARCH < 75 && HEAD <= 192;
-
-DEVICE void take(Piece& piece, u32 to, const T* from, i64 at, bool exists) {
-  piece.take(to, from, at, exists);
-  if (!HOLD) {
-    piece.land(to);
-  }
-}
-
-DEVICE void land(const Piece& piece, u32 to) {
-  if (HOLD) {
-    piece.land(to);
-  }
-}
+/** Copies without cp.async wait in registers for a tile to be computed, where there are as many. */
+typedef Piece<(ARCH < 75 && HEAD <= 192)> Moving;
 
 /** This thread's part of COUNT rows of one head on their way to shared memory. */
 template <int COUNT>
 struct Rows {
   static constexpr int PIECES = HEAD / 8;
   static constexpr int EACH = (COUNT * PIECES + THREADS - 1) / THREADS;
-  Piece pieces[EACH];
+  Moving pieces[EACH];
 
   /** Calls f(piece, row, unit of 16 bytes) for each. */
   template <typename F>
@@ -85,13 +69,13 @@ struct Rows {
 
   /** Starts the copies; rows from `rows` on become 0. */
   DEVICE void take(u32 to, const T* from, i64 rowStride, int rows) {
-    each([&](Piece& piece, int r, int c) {
-      ::take(piece, to + r * ROW_BYTES + c * 16, from, r * rowStride + c * 8, r < rows);
+    each([&](Moving& piece, int r, int c) {
+      piece.take(to + r * ROW_BYTES + c * 16, from, r * rowStride + c * 8, r < rows);
     });
   }
 
   DEVICE void land(u32 to) {
-    each([&](Piece& piece, int r, int c) { ::land(piece, to + r * ROW_BYTES + c * 16); });
+    each([&](Moving& piece, int r, int c) { piece.land(to + r * ROW_BYTES + c * 16); });
   }
 
   DEVICE void copy(u32 to, const T* from, i64 rowStride, int rows) {
@@ -560,7 +544,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionBackwardKeys(
   int all = steps * group;
   Rows<OTHER> movingQ;
   Rows<OTHER> movingGradient;
-  Piece movingStatistics;
+  Moving movingStatistics;
   // Step i is step i % steps of head i / steps of the group.
   auto takeStep = [&](int i) {
     int head = kvHead * group + i / steps;
@@ -571,8 +555,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionBackwardKeys(
     movingGradient.take(to + OTHER * ROW_BYTES, dOut + at, queryStride, queries - query);
     if (threadIdx.x < OTHER / 2) {
       i64 first = (sequence * heads + head) * padded + query;
-      ::take(
-          movingStatistics,
+      movingStatistics.take(
           to + 2 * OTHER * ROW_BYTES + threadIdx.x * 16,
           reinterpret_cast<const T*>(statistics + first),
           threadIdx.x * 8,
@@ -584,7 +567,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionBackwardKeys(
     movingQ.land(to);
     movingGradient.land(to + OTHER * ROW_BYTES);
     if (threadIdx.x < OTHER / 2) {
-      ::land(movingStatistics, to + 2 * OTHER * ROW_BYTES + threadIdx.x * 16);
+      movingStatistics.land(to + 2 * OTHER * ROW_BYTES + threadIdx.x * 16);
     }
   };
   i64 start = sizes.keyAt(sequence, tile, kvHead);

@@ -1,4 +1,4 @@
-// The products of grouped_gemm.cu on the tensor cores of sm_75 and later; T is BF16 (sm_80) or F16.
+// The products of grouped_gemm.cu on the tensor cores of sm_70 and later; T is BF16 (sm_80) or F16.
 //
 //   grouped_nt   out[r,n] = sum_k in[r,k] w[e,n,k]      r in group e           (forward)
 //   grouped_nn   out[r,k] = sum_n in[r,n] w[e,n,k]      r in group e           (data gradient)
@@ -10,7 +10,7 @@
 // Rows outside all groups are not written. Launch: WARPS_M * WARPS_N warps, as many blocks in x as
 // fit the device at once, STAGES * (BM + BN) * BK * 2 bytes of dynamic shared memory. Tiles come
 // through a ring of STAGES in shared memory, on sm_80 by cp.async, before by registers; both
-// operands may lie either way, ldmatrix turns them. Numerics: products in T, sums in F32 in order
+// operands may lie either way, see tensor_cores.cuh. Numerics: products in T, sums in F32 in order
 // of the summed index, so the grid does not change bits. Source: own; mma.sync as in the PTX
 // manual.
 
@@ -64,7 +64,7 @@ DEVICE u32 unitAt(int row, int unit) {
 template <int ROWS, int COLS>
 struct Move {
   static const int EACH = ROWS * COLS / 8 / THREADS;
-  Piece pieces[EACH];
+  Piece<true> pieces[EACH];
 
   DEVICE void take(u32 to, const View& v, int row0, int col0) {
 #pragma unroll

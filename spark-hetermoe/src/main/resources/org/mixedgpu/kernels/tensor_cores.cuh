@@ -3,19 +3,19 @@
 //
 // A product is c[16,16] += a[16,16] · b[16,16], summed in F32, by
 //
-//   sm_80   two m16n8k16, operands by ldmatrix, 4 registers of a lane each
-//   sm_75   four m16n8k8, the same operands
-//   sm_70   four m8n8k4, operands by plain loads, 8 registers of a lane each
+//   sm_80   two m16n8k16; operands by ldmatrix, 4 registers of a lane each
+//   sm_75   four m16n8k8; the same operands
+//   sm_70   four m8n8k4; operands by plain loads, 8 registers of a lane each
 //
-// In a sum[2][4] of a lane, sum[j][2 h + i] is the element at row resultRow() + h ROW_STEP and
-// column 8 j + resultColumn() + i. What OVER_ROW lists are the bits in which the numbers of the
-// lanes of one row differ.
+// A lane's part of c is c[2][4]: c[j][2 h + i] is the element at row resultRow() + h ROW_STEP and
+// column 8 j + resultColumn() + i. Lanes whose numbers differ in bits of OVER_ROW only have the same
+// rows.
 //
-// On sm_70 an instruction is four products of 8 by 8, one for each quad pair, the lanes of equal
-// lane / 4 % 4. Here a pair has rows 4 (lane / 4 % 2) + {0..3, 8..11} of a and columns
-// 4 (lane / 8 % 2) + {0..3, 8..11} of b, of which a lane below 16 holds the first four's, another
-// the last four's. So eight neighbouring lanes read eight neighbouring rows of a, as for ldmatrix,
-// and sums lie as on the other generations, two columns in each eight and two rows.
+// An m8n8k4 is four products of 8 by 8, one for each quad pair: the lanes of equal lane / 4 % 4.
+// Here a pair has rows 4 (lane / 4 % 2) + {0..3, 8..11} of a and columns 4 (lane / 8 % 2) +
+// {0..3, 8..11} of b; its lanes below 16 load the first four of them, the others the last four. So
+// c lies as above, and eight neighbouring lanes read 16 bytes each of no more than eight rows, as
+// for ldmatrix: what keeps those in different banks does so here.
 
 #if defined(T_BF16) && ARCH >= 80
 #define MMA "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
@@ -33,10 +33,14 @@ DEVICE u32 sharedAddress(const void* p) {
 
 // --- copies --------------------------------------------------------------------------------------
 
-/** 16 bytes from global to shared memory: by cp.async where there is such, else by a register. */
+/**
+ * 16 bytes from global to shared memory: by cp.async where there is such, else through registers,
+ * where they stay until land() if HOLD.
+ */
+template <bool HOLD>
 struct Piece {
 #if ARCH >= 80
-  /** Starts the copy of 8 elements from from[at] on, or of zeros where they do not exist. */
+  /** Starts the copy of the 8 elements from from[at] on, or of zeros where they don't exist. */
   DEVICE void take(u32 to, const T* from, i64 at, bool exists) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to),
                  "l"(from + (exists ? at : 0)),
@@ -44,16 +48,25 @@ struct Piece {
                  : "memory");
   }
 
-  /** Must follow take() before others await the bytes. */
+  /** Comes before the barrier after which others read the bytes. */
   DEVICE void land(u32 to) const {}
 #else
   uint4 held;
 
   DEVICE void take(u32 to, const T* from, i64 at, bool exists) {
     held = exists ? load16(from + at) : make_uint4(0, 0, 0, 0);
+    if (!HOLD) {
+      store(to);
+    }
   }
 
   DEVICE void land(u32 to) const {
+    if (HOLD) {
+      store(to);
+    }
+  }
+
+  DEVICE void store(u32 to) const {
     asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to),
                  "r"(held.x),
                  "r"(held.y),
@@ -128,7 +141,7 @@ DEVICE void loadTurned(u32 (&x)[4], u32 at) {
                : "memory");
 }
 
-/** Loads an operand of which 8 elements `unit` of memory's row `row` are at at(row, unit). */
+/** Loads an operand; at(row, unit) is the address of 8 elements, the unit-th of memory's row. */
 template <typename At>
 DEVICE void load(Left<false>& a, At at) {
   int lane = threadIdx.x % 32;
@@ -153,12 +166,12 @@ DEVICE void load(Right<true>& b, At at) {
   loadTurned(b.x, at(lane % 16, threadIdx.x / 16 % 2));
 }
 
-/** a = the sums of two products side by side, rounded to T. */
-DEVICE void round(Left<false>& a, const float (*sum)[4]) {
-  a.x[0] = packPair(sum[0][0], sum[0][1], T());
-  a.x[1] = packPair(sum[0][2], sum[0][3], T());
-  a.x[2] = packPair(sum[1][0], sum[1][1], T());
-  a.x[3] = packPair(sum[1][2], sum[1][3], T());
+/** a = c rounded to T: the result of a product as an operand of the next. */
+DEVICE void round(Left<false>& a, const float (*c)[4]) {
+  a.x[0] = packPair(c[0][0], c[0][1], T());
+  a.x[1] = packPair(c[0][2], c[0][3], T());
+  a.x[2] = packPair(c[1][0], c[1][1], T());
+  a.x[3] = packPair(c[1][2], c[1][3], T());
 }
 
 DEVICE void multiplyHalf(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
@@ -198,7 +211,7 @@ DEVICE int resultColumn() {
   return (lane & 2) + lane / 8 % 2 * 4;
 }
 
-/** A row's 16 summed indexes: registers 2 s and 2 s + 1 are those of instruction s. */
+/** A row's 16 summed indexes; registers 2 s and 2 s + 1 are for instruction s. */
 template <typename At>
 DEVICE void loadRow(u32 (&x)[8], int row, At at) {
 #pragma unroll
@@ -211,7 +224,7 @@ DEVICE void loadRow(u32 (&x)[8], int row, At at) {
   }
 }
 
-/** Four columns, the first at `bytes` of each 16, of every fourth row of memory. */
+/** Four columns, those `bytes` into a unit, of every fourth row of memory. */
 template <typename At>
 DEVICE void loadColumns(u32 (&x)[8], int bytes, At at) {
   int lane = threadIdx.x % 32;
@@ -246,32 +259,35 @@ DEVICE void load(Right<true>& b, At at) {
   loadColumns(b.x, threadIdx.x / 8 % 2 * 8, at);
 }
 
-/** In two exchanges: lanes 2 apart for a row's four columns, lanes 8 apart for its others. */
-DEVICE void round(Left<false>& a, const float (*sum)[4]) {
-  bool second = (threadIdx.x & 2) != 0;   // of its two rows, that of the operand
-  bool right = (threadIdx.x & 8) != 0;    // of each eight columns, its four
+/**
+ * A lane has two columns of each eight in two rows, and needs all columns of one of these rows. The
+ * lane 2 from it has two more and needs the other row, the lane 8 from it has the other four.
+ */
+DEVICE void round(Left<false>& a, const float (*c)[4]) {
+  bool second = (threadIdx.x & 2) != 0;  // of the two rows, and of two pairs of columns
+  bool right = (threadIdx.x & 8) != 0;  // of the two fours of eight columns
 #pragma unroll
   for (int j = 0; j < 2; j++) {
-    u32 first = packPair(sum[j][0], sum[j][1], T());
-    u32 other = packPair(sum[j][2], sum[j][3], T());
-    u32 kept = second ? other : first;
-    u32 got = __shfl_xor_sync(0xFFFFFFFFu, second ? first : other, 2);
-    u32 own[2] = {second ? got : kept, second ? kept : got};
+    u32 row0 = packPair(c[j][0], c[j][1], T());
+    u32 row1 = packPair(c[j][2], c[j][3], T());
+    u32 kept = second ? row1 : row0;
+    u32 got = __shfl_xor_sync(0xFFFFFFFFu, second ? row0 : row1, 2);
+    u32 four[2] = {second ? got : kept, second ? kept : got};
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-      u32 across = __shfl_xor_sync(0xFFFFFFFFu, own[i], 8);
-      a.x[4 * j + i] = right ? across : own[i];
-      a.x[4 * j + 2 + i] = right ? own[i] : across;
+      u32 others = __shfl_xor_sync(0xFFFFFFFFu, four[i], 8);
+      a.x[4 * j + i] = right ? others : four[i];
+      a.x[4 * j + 2 + i] = right ? four[i] : others;
     }
   }
 }
 
-#define MMA(LAYOUT)                                                                              \
-  asm volatile("mma.sync.aligned.m8n8k4." LAYOUT                                                 \
-               ".f32.f16.f16.f32 {%0, %1, %2, %3, %4, %5, %6, %7}, {%8, %9}, {%10, %11}, {%0, %1, " \
-               "%2, %3, %4, %5, %6, %7};"                                                        \
-               : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]),        \
-                 "+f"(c[1][1]), "+f"(c[1][2]), "+f"(c[1][3])                                       \
+#define MMA(LAYOUT)                                                                             \
+  asm volatile("mma.sync.aligned.m8n8k4." LAYOUT ".f32.f16.f16.f32 "                            \
+               "{%0, %1, %2, %3, %4, %5, %6, %7}, {%8, %9}, {%10, %11}, "                       \
+               "{%0, %1, %2, %3, %4, %5, %6, %7};"                                              \
+               : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]),     \
+                 "+f"(c[1][1]), "+f"(c[1][2]), "+f"(c[1][3])                                    \
                : "r"(a.x[2 * s]), "r"(a.x[2 * s + 1]), "r"(b.x[2 * s]), "r"(b.x[2 * s + 1]))
 
 template <bool A_TURNED, bool B_TURNED>
@@ -292,7 +308,7 @@ DEVICE void multiplyAdd(float (*c)[4], const Left<A_TURNED>& a, const Right<B_TU
 
 #endif
 
-/** Combines the values of the lanes that hold a row of a result; all of them get the same bits. */
+/** Combines the values of the lanes that have the same rows of c; all of them get the same bits. */
 template <typename Op>
 DEVICE float overRow(float x, Op op) {
 #pragma unroll
