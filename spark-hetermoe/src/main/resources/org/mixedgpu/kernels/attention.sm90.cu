@@ -8,7 +8,7 @@
 // Launch: blocks of (CONSUMERS + 1) · 128 threads, one per multiprocessor or fewer, which share the
 // work; shared memory as HopperTiles computes it.
 //
-// Numerics: as in attention.sm75.cu. No atomics; every sum has a fixed order in whichever block.
+// Numerics: as in attention.sm70.cu. No atomics; every sum has a fixed order in whichever block.
 // Source: own, after "FlashAttention-3" (arXiv 2407.08608).
 // Assumes scale > 0 and 16-byte alignment of all operands.
 

@@ -7,7 +7,7 @@
 //   next in registers, and the next scores start while dQ or dK is still being added.
 // Launch: as in attention.sm90.cu.
 //
-// Numerics: as in attention.sm75.cu. No atomics; every sum has a fixed order in whichever block.
+// Numerics: as in attention.sm70.cu. No atomics; every sum has a fixed order in whichever block.
 // Source: own. Assumes scale > 0 and 16-byte alignment of all operands.
 
 #include "hopper.cuh"

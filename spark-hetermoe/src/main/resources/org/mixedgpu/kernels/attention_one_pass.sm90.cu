@@ -13,7 +13,7 @@
 //   in the order of keys: what a block waits for has been taken before, so it is on its way.
 // Launch: as in attention.sm90.cu, HEAD 128, CONSUMERS 2, OTHER 64; then attentionBackwardFinish.
 //
-// Numerics: as in attention.sm75.cu, dQ summed in F32.
+// Numerics: as in attention.sm70.cu, dQ summed in F32.
 // Source: own, after "FlashAttention-3" (arXiv 2407.08608).
 // Assumes scale > 0 and 16-byte alignment of all operands.
 

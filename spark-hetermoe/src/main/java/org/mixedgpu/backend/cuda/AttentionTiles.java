@@ -5,7 +5,7 @@ import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
 
 /**
- * How a kernel of attention.sm75 is cut.
+ * How a kernel of attention.sm70 is cut.
  *
  * @param warps of a block
  * @param fragments of 16 rows that a warp owns

@@ -208,6 +208,10 @@ final class CudaDevice implements AutoCloseable {
 
   /** The capability times ten, such as 90. */
   int arch() {
+    return arch(capability);
+  }
+
+  private static int arch(ComputeCapability capability) {
     return 10 * capability.major() + capability.minor();
   }
 
@@ -244,7 +248,7 @@ final class CudaDevice implements AutoCloseable {
 
   /** File names of one of CUDA's libraries that suit this driver and GPU, best first. */
   private List<String> libraryNames(String name) {
-    return CudaDriver.libraries(name, driverVersion, arch());
+    return CudaDriver.libraries(name, driverVersion, arch(card));
   }
 
   // --- what it has ----------------------------------------------------------------------------

@@ -37,9 +37,16 @@ record GroupedTiles(
 
   private static final GroupedTiles ANY = new GroupedTiles("grouped_gemm", 128, 128, 256, 2, 0);
 
-  private static final GroupedTiles WARPS_SM75 = warps(128, 128, 32, 2, 1);
-  private static final GroupedTiles WARPS = warps(128, 128, 32, 3, 2);
-  private static final GroupedTiles WIDE_WARPS = warps(128, 256, 64, 3, 1);
+  /**
+   * On Volta two quad pairs of a warp read each operand, and shared memory is what is short: four
+   * warps of 64 by 64 read a third less than eight of 64 by 32. With 32 summed indexes their
+   * registers would not do.
+   */
+  private static final GroupedTiles WARPS_SM70 = warps(128, 128, 16, 2, 2, 2);
+
+  private static final GroupedTiles WARPS_SM75 = warps(128, 128, 32, 4, 2, 1);
+  private static final GroupedTiles WARPS = warps(128, 128, 32, 4, 3, 2);
+  private static final GroupedTiles WIDE_WARPS = warps(128, 256, 64, 4, 3, 1);
 
   private static final GroupedTiles SHARED_TILES = copied(128, 256, 4, false, 0);
   private static final GroupedTiles OWN_TILES = copied(128, 192, 5, true, 0);
@@ -79,7 +86,7 @@ record GroupedTiles(
       long rows,
       int n,
       int k) {
-    boolean tensorCores = type == DType.F16 && arch >= 75 || type == DType.BF16 && arch >= 80;
+    boolean tensorCores = type == DType.F16 || type == DType.BF16 && arch >= 80;
     // Without rows there is no tensor to describe to the copy engine, and nothing to compute.
     if (!tensorCores || !aligned || rows == 0) {
       return ANY;
@@ -88,7 +95,7 @@ record GroupedTiles(
       return hopper(product, n, k);
     }
     if (arch < 80) {
-      return WARPS_SM75;
+      return arch < 75 ? WARPS_SM70 : WARPS_SM75;
     }
     return product != Product.TN && sharedBytes >= WIDE_WARPS.sharedBytes ? WIDE_WARPS : WARPS;
   }
@@ -111,13 +118,13 @@ record GroupedTiles(
     return (columns + cols - 1L) / cols * cols;
   }
 
-  /** Eight warps in two rows, fed by their own threads. */
-  private static GroupedTiles warps(int m, int n, int k, int stages, int blocks) {
+  /** Warps in two rows, so many in each, fed by their own threads. */
+  private static GroupedTiles warps(int m, int n, int k, int across, int stages, int blocks) {
     return new GroupedTiles(
-        "grouped_gemm.sm75",
+        "grouped_gemm.sm70",
         m,
         n,
-        256,
+        2 * across * 32,
         blocks,
         stages * (m + n) * k * 2,
         "BM=" + m,
@@ -125,7 +132,7 @@ record GroupedTiles(
         "BK=" + k,
         "STAGES=" + stages,
         "WARPS_M=2",
-        "WARPS_N=4");
+        "WARPS_N=" + across);
   }
 
   /** Two warpgroups, fed by the copy engine. */

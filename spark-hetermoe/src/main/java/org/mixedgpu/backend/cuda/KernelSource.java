@@ -5,6 +5,7 @@ import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.regex.MatchResult;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.mixedgpu.base.Check;
@@ -15,12 +16,14 @@ import org.mixedgpu.tensor.DType;
 /**
  * A kernel file for one generation and type: the text and the options that the compiler gets.
  *
- * @param file name of the resource without {@code .cu}, such as {@code attention.sm80}
+ * @param file name of the resource without {@code .cu}, such as {@code attention.sm90}
  * @param text the prelude and the file
  * @param options the compiler's
  */
 record KernelSource(String file, String text, List<String> options) {
   private static final String FOLDER = "/org/mixedgpu/kernels/";
+
+  private static final Pattern TARGET = Pattern.compile("--gpu-architecture=sm_(\\d+)(a?)");
 
   /** A header that several variants of an op share. */
   private static final Pattern INCLUDE =
@@ -53,17 +56,31 @@ record KernelSource(String file, String text, List<String> options) {
     return new KernelSource(file, text, List.copyOf(options));
   }
 
-  /** The same for any card of this generation or a later one, whose driver finishes it. */
-  KernelSource portable() {
+  /**
+   * The same for any card of this generation or a later one, whose driver finishes it.
+   *
+   * @param lowest compute capability times ten that the compiler knows: what is for an older one,
+   *     keeps its instructions, but cards older than this don't run it
+   */
+  KernelSource portable(int lowest) {
     return new KernelSource(
-        file, text, options.stream().map(option -> option.replace("=sm_", "=compute_")).toList());
+        file,
+        text,
+        options.stream()
+            .map(option -> TARGET.matcher(option).replaceFirst(found -> virtual(found, lowest)))
+            .toList());
+  }
+
+  private static String virtual(MatchResult target, int lowest) {
+    int arch = Math.max(Integer.parseInt(target.group(1)), lowest);
+    return "--gpu-architecture=compute_" + arch + target.group(2);
   }
 
   boolean isPortable() {
     return options.stream().anyMatch(option -> option.contains("=compute_"));
   }
 
-  /** The suffix of a variant such as {@code attention.sm80}; 70 where there is none. */
+  /** The suffix of a variant such as {@code attention.sm90}; 70 where there is none. */
   static int lowestArch(String file) {
     int at = file.lastIndexOf(".sm");
     return at < 0 ? 70 : Integer.parseInt(file.substring(at + 3));

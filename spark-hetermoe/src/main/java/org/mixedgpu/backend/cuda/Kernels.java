@@ -38,7 +38,7 @@ final class Kernels {
    * what they got.
    *
    * @param file name of the resource without {@code .cu}; a variant has its suffix, such as {@code
-   *     attention.sm80}
+   *     attention.sm90}
    * @param function an {@code extern "C"} name in it
    * @param type F32, BF16 or F16: what T is in the file
    * @param defines such as {@code HEAD=128}
@@ -62,7 +62,7 @@ final class Kernels {
   private CUmodule load(ModuleKey key) {
     KernelSource source = KernelSource.of(key.file, device.arch(), key.type, key.defines);
     if (device.isOlderThanTheCard()) {
-      source = source.portable();
+      source = source.portable(nvrtc.lowestArch());
     }
     return load(key, source);
   }

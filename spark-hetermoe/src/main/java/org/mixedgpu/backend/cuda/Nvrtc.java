@@ -8,6 +8,7 @@ import com.sun.jna.ptr.IntByReference;
 import com.sun.jna.ptr.LongByReference;
 import com.sun.jna.ptr.PointerByReference;
 import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
 
@@ -18,6 +19,10 @@ final class Nvrtc {
     int nvrtcVersion(IntByReference major, IntByReference minor);
 
     String nvrtcGetErrorString(int result);
+
+    int nvrtcGetNumSupportedArchs(IntByReference count);
+
+    int nvrtcGetSupportedArchs(int[] archs);
 
     int nvrtcCreateProgram(
         PointerByReference program,
@@ -58,6 +63,15 @@ final class Nvrtc {
   /** Such as {@code 12.9}. */
   String version() {
     return version;
+  }
+
+  /** The oldest compute capability that it compiles for, times ten. */
+  int lowestArch() {
+    IntByReference count = new IntByReference();
+    check(calls.nvrtcGetNumSupportedArchs(count), "nvrtcGetNumSupportedArchs", version);
+    int[] archs = new int[count.getValue()];
+    check(calls.nvrtcGetSupportedArchs(archs), "nvrtcGetSupportedArchs", version);
+    return Arrays.stream(archs).min().orElseThrow();
   }
 
   /**

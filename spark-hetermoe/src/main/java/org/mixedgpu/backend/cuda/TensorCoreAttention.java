@@ -1,17 +1,14 @@
 package org.mixedgpu.backend.cuda;
 
 import org.mixedgpu.backend.AttentionShape;
-import org.mixedgpu.device.ComputeCapability;
 import org.mixedgpu.tensor.DType;
 
 /**
- * Attention for fp16 and bf16 by mma.sync, kernel file attention.sm75: head sizes that are
+ * Attention for fp16 and bf16 by mma.sync, kernel file attention.sm70: head sizes that are
  * multiples of 16 up to 128, of 32 up to 256.
  */
 final class TensorCoreAttention implements AttentionKernels {
-  static final String FILE = "attention.sm75";
-
-  private static final ComputeCapability LOWEST = new ComputeCapability(7, 5);
+  static final String FILE = "attention.sm70";
 
   private final CudaDevice device;
 
@@ -23,8 +20,7 @@ final class TensorCoreAttention implements AttentionKernels {
   public boolean takes(AttentionCall call, CudaTensor... others) {
     AttentionShape shape = call.shape();
     int headDim = shape.headDim();
-    return device.capability().compareTo(LOWEST) >= 0
-        && call.type() != DType.F32
+    return call.type() != DType.F32
         && headDim <= 256
         && headDim % (headDim <= 128 ? 16 : 32) == 0
         && shape.scale() > 0

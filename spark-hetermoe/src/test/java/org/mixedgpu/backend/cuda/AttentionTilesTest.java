@@ -7,9 +7,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class AttentionTilesTest {
-  /** Turing, Ada, Ampere, Hopper. */
+  /** Turing, Volta, Ada, Ampere, Hopper. */
   @ParameterizedTest
-  @ValueSource(ints = {64 << 10, 99 << 10, 163 << 10, 227 << 10})
+  @ValueSource(ints = {64 << 10, 96 << 10, 99 << 10, 163 << 10, 227 << 10})
   void everyHeadSizeFitsEveryGpu(int sharedBytes) {
     for (int headDim = 16; headDim <= 256; headDim += headDim < 128 ? 16 : 32) {
       for (AttentionPass pass : AttentionPass.values()) {
@@ -26,8 +26,10 @@ class AttentionTilesTest {
   @Test
   void moreSharedMemoryGivesLargerTiles() {
     AttentionTiles hopper = AttentionTiles.choose(AttentionPass.BACKWARD_KEYS, 128, 227 << 10);
+    AttentionTiles volta = AttentionTiles.choose(AttentionPass.BACKWARD_KEYS, 80, 96 << 10);
     AttentionTiles turing = AttentionTiles.choose(AttentionPass.BACKWARD_KEYS, 128, 64 << 10);
     assertThat(hopper.own()).isEqualTo(128);
+    assertThat(volta.own()).isEqualTo(128);
     assertThat(turing.own()).isEqualTo(64);
   }
 }

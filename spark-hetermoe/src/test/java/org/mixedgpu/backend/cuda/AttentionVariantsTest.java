@@ -3,14 +3,16 @@ package org.mixedgpu.backend.cuda;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assumptions.assumeThat;
 
+import java.lang.annotation.Retention;
+import java.lang.annotation.RetentionPolicy;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -23,19 +25,30 @@ import org.mixedgpu.tensor.Shape;
 /** All variants of attention that the GPU can run agree with the plain one, and with themselves. */
 @Tag("gpu")
 class AttentionVariantsTest {
-  /** Half a unit in BF16's last place, twice: of probabilities and of results; and some room. */
-  private static final double TOLERANCE = 0x1p-7;
+  /** Sequences, queries, keys, query heads, KV heads, head size, window. */
+  @Retention(RetentionPolicy.RUNTIME)
+  @CsvSource({
+    "1, 300, 300, 4, 1, 128, 0",
+    "2, 513, 700, 8, 2, 128, 0",
+    "2, 1000, 1000, 4, 4, 128, 300",
+    "2, 513, 700, 8, 2, 64, 0",
+    "1, 400, 400, 4, 2, 64, 77",
+    "1, 200, 260, 2, 1, 96, 0",
+    "1, 200, 260, 2, 1, 256, 0",
+  })
+  private @interface Shapes {}
 
   @TempDir static Path cache;
 
   private final SplittableRandom random = new SplittableRandom(7);
+  private DType type;
   private CudaDevice device;
   private CudaStream stream;
   private final List<CudaTensor> open = new ArrayList<>();
 
-  @BeforeEach
-  void open() {
-    device = new CudaDevice(new CudaOptions("0", DType.BF16, Long.MAX_VALUE, cache));
+  private void open(DType computeType, Optional<CudaDevice.Generation> olderGeneration) {
+    type = computeType;
+    device = new CudaDevice(new CudaOptions("0", type, Long.MAX_VALUE, cache), olderGeneration);
     stream = device.current();
   }
 
@@ -46,16 +59,48 @@ class AttentionVariantsTest {
   }
 
   @ParameterizedTest
-  @CsvSource({
-    "1, 300, 300, 4, 1, 128, 0",
-    "2, 513, 700, 8, 2, 128, 0",
-    "2, 1000, 1000, 4, 4, 128, 300",
-    "2, 513, 700, 8, 2, 64, 0",
-    "1, 400, 400, 4, 2, 64, 77",
-    "1, 200, 260, 2, 1, 96, 0",
-    "1, 200, 260, 2, 1, 256, 0",
-  })
+  @Shapes
   void allAgree(int batch, int queries, int keys, int heads, int kvHeads, int width, int window) {
+    open(DType.BF16, Optional.empty());
+    agree(
+        List.of(
+            new HopperAttention(device, call -> false),
+            new HopperAttention(device, call -> true),
+            new TensorCoreAttention(device)),
+        batch,
+        queries,
+        keys,
+        heads,
+        kvHeads,
+        width,
+        window);
+  }
+
+  @ParameterizedTest
+  @Shapes
+  void voltasAgrees(
+      int batch, int queries, int keys, int heads, int kvHeads, int width, int window) {
+    open(DType.F16, Optional.of(OlderGenerations.VOLTA));
+    agree(
+        List.of(new TensorCoreAttention(device)),
+        batch,
+        queries,
+        keys,
+        heads,
+        kvHeads,
+        width,
+        window);
+  }
+
+  private void agree(
+      List<AttentionKernels> variants,
+      int batch,
+      int queries,
+      int keys,
+      int heads,
+      int kvHeads,
+      int width,
+      int window) {
     AttentionShape shape =
         new AttentionShape(batch, heads, kvHeads, width, (float) (1 / Math.sqrt(width)), window);
     CudaTensor q = values(batch * queries, heads * width);
@@ -64,11 +109,7 @@ class AttentionVariantsTest {
     CudaTensor dOut = values(batch * queries, heads * width);
     List<float[]> expected = run(new PlainAttention(device), shape, q, k, v, dOut);
     int compared = 0;
-    for (AttentionKernels variant :
-        List.of(
-            new HopperAttention(device, call -> false),
-            new HopperAttention(device, call -> true),
-            new TensorCoreAttention(device))) {
+    for (AttentionKernels variant : variants) {
       if (!variant.takes(new AttentionCall(shape, q, k, v), dOut)) {
         continue;
       }
@@ -77,12 +118,17 @@ class AttentionVariantsTest {
       for (int i = 0; i < expected.size(); i++) {
         assertThat(distance(got.get(i), expected.get(i)))
             .as("%s, result %d", variant.getClass().getSimpleName(), i)
-            .isLessThan(TOLERANCE);
+            .isLessThan(tolerance());
         assertThat(again.get(i)).isEqualTo(got.get(i));
       }
       compared++;
     }
     assumeThat(compared).as("variants for this GPU").isPositive();
+  }
+
+  /** Half a unit in the last place, twice: of probabilities and of results; and some room. */
+  private double tolerance() {
+    return type == DType.BF16 ? 0x1p-7 : 0x1p-10;
   }
 
   /** out, dQ, dK and dV. */
@@ -114,14 +160,14 @@ class AttentionVariantsTest {
     return tensor;
   }
 
-  /** Evenly spread over [-2, 2), in BF16. */
+  /** Evenly spread over [-2, 2). */
   private CudaTensor values(long rows, long columns) {
-    CudaTensor tensor = tensor(DType.BF16, rows, columns);
+    CudaTensor tensor = tensor(type, rows, columns);
     ByteBuffer bytes =
         ByteBuffer.allocateDirect((int) tensor.bytes()).order(ByteOrder.nativeOrder());
     while (bytes.hasRemaining()) {
       float value = (float) (random.nextDouble() * 4 - 2);
-      bytes.putShort((short) (Float.floatToRawIntBits(value) >>> 16));
+      bytes.putShort(bits(value));
     }
     stream.staging().write(tensor.pointer(), bytes.flip());
     return tensor;
@@ -134,9 +180,29 @@ class AttentionVariantsTest {
     stream.synchronize();
     float[] values = new float[(int) tensor.shape().elements()];
     for (int i = 0; i < values.length; i++) {
-      values[i] = Float.intBitsToFloat(bytes.getShort(2 * i) << 16);
+      values[i] = value(bytes.getShort(2 * i));
     }
     return values;
+  }
+
+  /** Towards 0; in F16 what would be subnormal becomes 0. */
+  private short bits(float value) {
+    int wide = Float.floatToRawIntBits(value);
+    if (type == DType.BF16) {
+      return (short) (wide >>> 16);
+    }
+    int rebiased = (wide & Integer.MAX_VALUE) - ((127 - 15) << 23);
+    return rebiased < 1 << 23 ? 0 : (short) (wide >>> 16 & 0x8000 | rebiased >> 13);
+  }
+
+  /** Of a finite number. */
+  private float value(short bits) {
+    if (type == DType.BF16) {
+      return Float.intBitsToFloat(bits << 16);
+    }
+    int exponent = bits >> 10 & 31;
+    int fraction = (exponent == 0 ? 0 : 1 << 10) | bits & 1023;
+    return Math.copySign(Math.scalb((float) fraction, Math.max(exponent, 1) - 25), bits);
   }
 
   private static double distance(float[] got, float[] expected) {

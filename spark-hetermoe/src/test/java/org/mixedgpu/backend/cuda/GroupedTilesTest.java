@@ -12,20 +12,23 @@ class GroupedTilesTest {
   @ParameterizedTest
   @CsvSource({
     // generation, most shared memory in KiB, type, product, n, k; file and columns of a tile
-    "70,  96, F16,  NT, 3584, 1024, grouped_gemm,      128",
-    "75,  64, F16,  NT, 3584, 1024, grouped_gemm.sm75, 128",
+    "70,  96, F16,  NT, 3584, 1024, grouped_gemm.sm70, 128",
+    "70,  96, F16,  NN, 3584, 1024, grouped_gemm.sm70, 128",
+    "70,  96, F16,  TN, 3584, 1024, grouped_gemm.sm70, 128",
+    "70,  96, F32,  NT, 3584, 1024, grouped_gemm,      128",
+    "75,  64, F16,  NT, 3584, 1024, grouped_gemm.sm70, 128",
     "75,  64, F32,  NT, 3584, 1024, grouped_gemm,      128",
     "80, 163, F32,  TN, 3584, 1024, grouped_gemm,      128",
-    "80, 163, BF16, NT, 3584, 1024, grouped_gemm.sm75, 256",
-    "80, 163, BF16, TN, 3584, 1024, grouped_gemm.sm75, 128",
-    "89,  99, BF16, NN, 3584, 1024, grouped_gemm.sm75, 128",
+    "80, 163, BF16, NT, 3584, 1024, grouped_gemm.sm70, 256",
+    "80, 163, BF16, TN, 3584, 1024, grouped_gemm.sm70, 128",
+    "89,  99, BF16, NN, 3584, 1024, grouped_gemm.sm70, 128",
     "90, 227, F32,  NT, 3584, 1024, grouped_gemm,      128",
     "90, 227, BF16, NT, 3584, 1024, grouped_gemm.sm90, 192",
     "90, 227, F16,  NN, 3584, 1024, grouped_gemm.sm90, 256",
     "90, 227, BF16, NT, 14336, 4096, grouped_gemm.sm90, 192",
     "90, 227, BF16, NT, 4096, 14336, grouped_gemm.sm90, 256",
     "90, 227, BF16, TN, 3584, 1024, grouped_gemm.sm90, 256",
-    "100, 227, BF16, NT, 3584, 1024, grouped_gemm.sm75, 256",
+    "100, 227, BF16, NT, 3584, 1024, grouped_gemm.sm70, 256",
   })
   void theVariantFollowsFromDeviceTypeAndShape(
       int arch,
@@ -50,6 +53,8 @@ class GroupedTilesTest {
       assertThat(choose(false, product, 999).file()).isEqualTo("grouped_gemm");
       assertThat(choose(true, product, 0).file()).isEqualTo("grouped_gemm");
       assertThat(choose(true, product, 1).file()).isEqualTo("grouped_gemm.sm90");
+      assertThat(volta(false, product).file()).isEqualTo("grouped_gemm");
+      assertThat(volta(true, product).file()).isEqualTo("grouped_gemm.sm70");
       assertThat(product.function())
           .isEqualTo("grouped_" + product.name().toLowerCase(Locale.ROOT));
     }
@@ -57,6 +62,22 @@ class GroupedTilesTest {
 
   private static GroupedTiles choose(boolean aligned, GroupedTiles.Product product, long rows) {
     return GroupedTiles.choose(90, 227 << 10, DType.BF16, aligned, product, rows, 512, 512);
+  }
+
+  private static GroupedTiles volta(boolean aligned, GroupedTiles.Product product) {
+    return GroupedTiles.choose(70, 96 << 10, DType.F16, aligned, product, 999, 512, 512);
+  }
+
+  /** Registers are 65,536, and no thread of these kernels does with 128. */
+  @Test
+  void voltasBlocksFitTwice() {
+    for (GroupedTiles.Product product : GroupedTiles.Product.values()) {
+      GroupedTiles tiles = volta(true, product);
+      assertThat(tiles.threads()).isEqualTo(128);
+      assertThat(tiles.blocksPerMultiprocessor()).isEqualTo(2);
+      assertThat(2 * tiles.sharedBytes()).isLessThan(96 << 10);
+      assertThat(tiles.defines()).contains("WARPS_M=2", "WARPS_N=2", "BK=16");
+    }
   }
 
   @Test

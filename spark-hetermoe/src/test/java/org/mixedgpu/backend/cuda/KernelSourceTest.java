@@ -28,25 +28,36 @@ class KernelSourceTest {
   @Test
   void variantsFromHopperOnAreForOneCapability() {
     assertThat(KernelSource.lowestArch("attention")).isEqualTo(70);
-    assertThat(KernelSource.lowestArch("attention.sm75")).isEqualTo(75);
+    assertThat(KernelSource.lowestArch("attention.sm70")).isEqualTo(70);
+    assertThat(KernelSource.lowestArch("attention.sm90")).isEqualTo(90);
     assertThat(KernelSource.of("grouped_gemm.sm90", 90, DType.BF16, List.of()).options())
         .contains("--gpu-architecture=sm_90a", "-DARCH=90");
-    assertThat(KernelSource.of("attention.sm75", 100, DType.BF16, List.of()).options())
+    assertThat(KernelSource.of("attention.sm70", 100, DType.BF16, List.of()).options())
         .contains("--gpu-architecture=sm_100", "-DARCH=100");
     assertThatThrownBy(() -> KernelSource.of("attention.sm90", 100, DType.BF16, List.of()))
         .hasMessageContainingAll("attention.sm90", "10.0");
-    assertThatThrownBy(() -> KernelSource.of("attention.sm75", 70, DType.F16, List.of()))
-        .hasMessageContainingAll("attention.sm75", "7.0");
+    assertThatThrownBy(() -> KernelSource.of("attention.sm90", 80, DType.BF16, List.of()))
+        .hasMessageContainingAll("attention.sm90", "8.0");
   }
 
   @Test
   void aPortableSourceIsForLaterCardsToo() {
     KernelSource source = KernelSource.of("elementwise", 75, DType.F16, List.of());
     assertThat(source.isPortable()).isFalse();
-    assertThat(source.portable().isPortable()).isTrue();
-    assertThat(source.portable().options())
+    KernelSource portable = source.portable(50);
+    assertThat(portable.isPortable()).isTrue();
+    assertThat(portable.options())
         .contains("--gpu-architecture=compute_75", "-DARCH=75")
         .hasSameSizeAs(source.options());
+  }
+
+  @Test
+  void whatTheCompilerIsTooNewForKeepsItsInstructions() {
+    KernelSource volta = KernelSource.of("attention.sm70", 70, DType.F16, List.of());
+    assertThat(volta.portable(70).options()).contains("--gpu-architecture=compute_70", "-DARCH=70");
+    assertThat(volta.portable(75).options()).contains("--gpu-architecture=compute_75", "-DARCH=70");
+    KernelSource hopper = KernelSource.of("attention.sm90", 90, DType.F16, List.of());
+    assertThat(hopper.portable(75).options()).contains("--gpu-architecture=compute_90a");
   }
 
   @Test

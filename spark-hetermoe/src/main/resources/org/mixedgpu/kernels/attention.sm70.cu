@@ -1,5 +1,5 @@
 // Causal grouped-query attention for fp16 and, from compute capability 8.0 on, bf16 on the tensor
-// cores of 7.5 and later (mma.sync, ldmatrix; from 8.0 on cp.async). Formulas, operands and their
+// cores of 7.0 and later (mma.sync, see tensor_cores.cuh). Formulas, operands and their
 // shapes are those of attention.cu, whose attentionStatistics also serves the backward kernels here.
 //
 // Defines: HEAD, a multiple of 16 up to 256; WARPS, FRAGMENTS and OTHER as below; one of FORWARD,
@@ -25,93 +25,17 @@
 #error "HEAD, WARPS, FRAGMENTS and OTHER must be defined"
 #endif
 
-#if defined(T_BF16) && ARCH >= 80
-#define MMA "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-#elif defined(T_F16) && ARCH >= 80
-#define MMA "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
-#elif defined(T_F16)
-#define MMA "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
-#else
-#error "the tensor cores take fp16 and, from compute capability 8.0 on, bf16"
-#endif
+#include "tensor_cores.cuh"
 
 constexpr int THREADS = WARPS * 32;
 constexpr int WARP_ROWS = FRAGMENTS * 16;
 constexpr int OWN = WARPS * WARP_ROWS;
-// 8 more than the head, so that the 8 rows that ldmatrix reads at once use different banks.
+// 8 more than the head, so that the 8 rows that are read at once use different banks.
 constexpr int STRIDE = HEAD + 8;
 constexpr int ROW_BYTES = STRIDE * 2;
 constexpr int DEPTHS = HEAD / 16;
 constexpr int GROUPS = OTHER / 16;
 constexpr float LOG2E = 1.4426950408889634f;
-
-// --- instructions --------------------------------------------------------------------------------
-
-DEVICE u32 sharedAddress(const void* p) {
-  return (u32) __cvta_generic_to_shared(p);
-}
-
-/** 16 bytes from global to shared memory, or zeros. */
-DEVICE void copyAsync(u32 to, const void* from, bool exists) {
-#if ARCH >= 80
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to),
-               "l"(from),
-               "r"(exists ? 16 : 0)
-               : "memory");
-#else
-  uint4 x = exists ? *reinterpret_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
-  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to),
-               "r"(x.x),
-               "r"(x.y),
-               "r"(x.z),
-               "r"(x.w)
-               : "memory");
-#endif
-}
-
-DEVICE void commitCopies() {
-#if ARCH >= 80
-  asm volatile("cp.async.commit_group;" ::: "memory");
-#endif
-}
-
-/** Until all copies of this thread have arrived. */
-DEVICE void awaitCopies() {
-#if ARCH >= 80
-  asm volatile("cp.async.wait_group 0;" ::: "memory");
-#endif
-}
-
-/** Four 8×8 matrices; each lane gives the address of one of their rows. */
-DEVICE void loadMatrices(u32* x, u32 at) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
-               : "r"(at)
-               : "memory");
-}
-
-DEVICE void loadTransposed(u32* x, u32 at) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
-               : "r"(at)
-               : "memory");
-}
-
-/** c[16, 8] += a[16, 16] · b[16, 8]. */
-DEVICE void multiplyAdd(float* c, const u32* a, u32 b0, u32 b1) {
-#if ARCH >= 80
-  asm volatile(MMA "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-#else
-  asm volatile(MMA "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-               : "r"(a[0]), "r"(a[1]), "r"(b0));
-  asm volatile(MMA "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-               : "r"(a[2]), "r"(a[3]), "r"(b1));
-#endif
-}
 
 DEVICE float power2(float x) {
   float y;
@@ -121,37 +45,63 @@ DEVICE float power2(float x) {
 
 // --- tiles ---------------------------------------------------------------------------------------
 
-/** Starts copying `count` rows of one head; rows from `rows` on become 0. */
+/** Copies without cp.async wait in registers for a tile to be computed, where there are as many. */
+typedef Piece<(ARCH < 75 && HEAD <= 192)> Moving;
+
+/** This thread's part of COUNT rows of one head on their way to shared memory. */
 template <int COUNT>
-DEVICE void copyRows(u32 to, const T* from, i64 rowStride, int rows) {
-  constexpr int PIECES = HEAD / 8;
+struct Rows {
+  static constexpr int PIECES = HEAD / 8;
+  static constexpr int EACH = (COUNT * PIECES + THREADS - 1) / THREADS;
+  Moving pieces[EACH];
+
+  /** Calls f(piece, row, unit of 16 bytes) for each. */
+  template <typename F>
+  DEVICE void each(F f) {
 #pragma unroll
-  for (int start = 0; start < COUNT * PIECES; start += THREADS) {
-    int i = start + threadIdx.x;
-    int r = i / PIECES;
-    int c = i % PIECES;
-    if (COUNT * PIECES % THREADS == 0 || i < COUNT * PIECES) {
-      bool exists = r < rows;
-      copyAsync(to + r * ROW_BYTES + c * 16, from + (exists ? r * rowStride + c * 8 : 0), exists);
+    for (int n = 0; n < EACH; n++) {
+      int i = n * THREADS + threadIdx.x;
+      if (COUNT * PIECES % THREADS == 0 || i < COUNT * PIECES) {
+        f(pieces[n], i / PIECES, i % PIECES);
+      }
     }
   }
-}
 
-/** Address that a lane gives for a 16×16 tile whose rows are the rows of the result (operand A). */
-DEVICE u32 leftTile(u32 tile) {
-  int lane = threadIdx.x % 32;
-  return tile + lane % 16 * ROW_BYTES + lane / 16 * 16;
-}
+  /** Starts the copies; rows from `rows` on become 0. */
+  DEVICE void take(u32 to, const T* from, i64 rowStride, int rows) {
+    each([&](Moving& piece, int r, int c) {
+      piece.take(to + r * ROW_BYTES + c * 16, from, r * rowStride + c * 8, r < rows);
+    });
+  }
 
-/** The same for a tile whose rows are the columns of the result: B, stored [n][k]. */
-DEVICE u32 rightTile(u32 tile) {
-  int lane = threadIdx.x % 32;
-  return tile + (lane / 16 * 8 + lane % 8) * ROW_BYTES + lane / 8 % 2 * 16;
+  DEVICE void land(u32 to) {
+    each([&](Moving& piece, int r, int c) { piece.land(to + r * ROW_BYTES + c * 16); });
+  }
+
+  DEVICE void copy(u32 to, const T* from, i64 rowStride, int rows) {
+    take(to, from, rowStride, rows);
+    land(to);
+  }
+};
+
+/** Where the rows of a tile in shared memory are, for load(). */
+struct RowsAt {
+  u32 tile;
+
+  DEVICE u32 operator()(int row, int unit) const {
+    return tile + row * ROW_BYTES + unit * 16;
+  }
+};
+
+DEVICE RowsAt rowsAt(u32 tile) {
+  RowsAt at;
+  at.tile = tile;
+  return at;
 }
 
 typedef float Scores[FRAGMENTS][OTHER / 8][4];
 
-/** scores = own · otherᵀ; both start at the lane's address of their first tile. */
+/** scores = own · otherᵀ. */
 DEVICE void scoresOf(Scores scores, u32 own, u32 other) {
 #pragma unroll
   for (int f = 0; f < FRAGMENTS; f++) {
@@ -162,47 +112,40 @@ DEVICE void scoresOf(Scores scores, u32 own, u32 other) {
   }
 #pragma unroll
   for (int d = 0; d < DEPTHS; d++) {
-    u32 a[FRAGMENTS][4];
+    Left<false> a[FRAGMENTS];
 #pragma unroll
     for (int f = 0; f < FRAGMENTS; f++) {
-      loadMatrices(a[f], own + f * 16 * ROW_BYTES + d * 32);
+      load(a[f], rowsAt(own + f * 16 * ROW_BYTES + d * 32));
     }
 #pragma unroll
     for (int g = 0; g < GROUPS; g++) {
-      u32 b[4];
-      loadMatrices(b, other + g * 16 * ROW_BYTES + d * 32);
+      Right<false> b;
+      load(b, rowsAt(other + g * 16 * ROW_BYTES + d * 32));
 #pragma unroll
       for (int f = 0; f < FRAGMENTS; f++) {
-        multiplyAdd(scores[f][2 * g], a[f], b[0], b[1]);
-        multiplyAdd(scores[f][2 * g + 1], a[f], b[2], b[3]);
+        multiplyAdd(&scores[f][2 * g], a[f], b);
       }
     }
   }
 }
 
-/** sums += weights (rounded to T) · other; other starts at the lane's address by leftTile. */
+/** sums += weights (rounded to T) · other. */
 template <int WIDTH>
 DEVICE void addWeighted(float (*sums)[WIDTH / 8][4], Scores weights, u32 other) {
 #pragma unroll
   for (int g = 0; g < GROUPS; g++) {
-    u32 a[FRAGMENTS][4];
+    Left<false> a[FRAGMENTS];
 #pragma unroll
     for (int f = 0; f < FRAGMENTS; f++) {
-      const float* low = weights[f][2 * g];
-      const float* high = weights[f][2 * g + 1];
-      a[f][0] = packPair(low[0], low[1], T());
-      a[f][1] = packPair(low[2], low[3], T());
-      a[f][2] = packPair(high[0], high[1], T());
-      a[f][3] = packPair(high[2], high[3], T());
+      round(a[f], &weights[f][2 * g]);
     }
 #pragma unroll
     for (int c = 0; c < WIDTH / 16; c++) {
-      u32 b[4];
-      loadTransposed(b, other + g * 16 * ROW_BYTES + c * 32);
+      Right<true> b;
+      load(b, rowsAt(other + g * 16 * ROW_BYTES + c * 32));
 #pragma unroll
       for (int f = 0; f < FRAGMENTS; f++) {
-        multiplyAdd(sums[f][2 * c], a[f], b[0], b[1]);
-        multiplyAdd(sums[f][2 * c + 1], a[f], b[2], b[3]);
+        multiplyAdd(&sums[f][2 * c], a[f], b);
       }
     }
   }
@@ -241,8 +184,8 @@ DEVICE void storeRows(
       for (int half = 0; half < 2; half++) {
         const float* two = &sums[f][c][2 * half];
         u32 pair = packPair(two[0] * factors[f][half], two[1] * factors[f][half], T());
-        int row = f * 16 + half * 8 + lane / 4;
-        *reinterpret_cast<u32*>(own + row * ROW_BYTES + c * 16 + lane % 4 * 4) = pair;
+        int row = f * 16 + half * ROW_STEP + resultRow();
+        *reinterpret_cast<u32*>(own + row * ROW_BYTES + c * 16 + resultColumn() * 2) = pair;
       }
     }
   }
@@ -327,8 +270,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionForward(
 
   int firstStep = sizes.firstKey(tile) / OTHER;
   int step = (min(tile + OWN, queries) - 1 + sizes.offset()) / OTHER;
-  copyRows<OWN>(ownQ, q + sizes.queryAt(sequence, tile, head), (i64) heads * HEAD, queries - tile);
-  copyRows<OTHER>(otherK, keyRows + step * OTHER * kvStride, kvStride, keys - step * OTHER);
+  Rows<OTHER> moving;
+  Rows<OWN>().copy(
+      ownQ, q + sizes.queryAt(sequence, tile, head), (i64) heads * HEAD, queries - tile);
+  moving.copy(otherK, keyRows + step * OTHER * kvStride, kvStride, keys - step * OTHER);
   commitCopies();
 
   float factor = scale * LOG2E;
@@ -341,27 +286,25 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionForward(
     highest[f][0] = highest[f][1] = LOWEST;
     total[f][0] = total[f][1] = 0;
   }
-  u32 laneQ = leftTile(ownQ + warp * WARP_ROWS * ROW_BYTES);
-  u32 laneK = rightTile(otherK);
-  u32 laneV = leftTile(otherV);
+  u32 warpQ = ownQ + warp * WARP_ROWS * ROW_BYTES;
   for (; step >= firstStep; step--) {
     int base = step * OTHER;
-    awaitCopies();
+    awaitCopies<0>();
     __syncthreads();
-    copyRows<OTHER>(otherV, valueRows + base * kvStride, kvStride, keys - base);
+    moving.take(otherV, valueRows + base * kvStride, kvStride, keys - base);
     commitCopies();
     Scores scores;
-    scoresOf(scores, laneQ, laneK);
+    scoresOf(scores, warpQ, otherK);
     if (!sizes.allVisible(own, WARP_ROWS, base, OTHER)) {
 #pragma unroll
       for (int f = 0; f < FRAGMENTS; f++) {
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-          int last = own + f * 16 + i / 2 * 8 + lane / 4 + sizes.offset();
+          int last = own + f * 16 + i / 2 * ROW_STEP + resultRow() + sizes.offset();
           int before = window == 0 ? -1 : last - window;
 #pragma unroll
           for (int j = 0; j < OTHER / 8; j++) {
-            int key = base + j * 8 + lane % 4 * 2 + i % 2;
+            int key = base + j * 8 + resultColumn() + i % 2;
             if (key > last || key <= before) {
               scores[f][j][i] = __int_as_float(0xFF800000);
             }
@@ -369,10 +312,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionForward(
         }
       }
     }
-    awaitCopies();
+    moving.land(otherV);
+    awaitCopies<0>();
     __syncthreads();
     if (step > firstStep) {
-      copyRows<OTHER>(otherK, keyRows + (base - OTHER) * kvStride, kvStride, keys - base + OTHER);
+      moving.take(otherK, keyRows + (base - OTHER) * kvStride, kvStride, keys - base + OTHER);
       commitCopies();
     }
 #pragma unroll
@@ -384,8 +328,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionForward(
         for (int j = 0; j < OTHER / 8; j++) {
           higher = fmaxf(higher, fmaxf(scores[f][j][2 * half], scores[f][j][2 * half + 1]));
         }
-        higher = fmaxf(higher, __shfl_xor_sync(0xFFFFFFFFu, higher, 1));
-        higher = fmaxf(higher, __shfl_xor_sync(0xFFFFFFFFu, higher, 2));
+        higher = overRow(higher, Max());
         float shrink = power2((highest[f][half] - higher) * factor);
         highest[f][half] = higher;
         float shift = higher * factor;
@@ -406,17 +349,20 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionForward(
         }
       }
     }
-    addWeighted<HEAD>(sums, scores, laneV);
+    addWeighted<HEAD>(sums, scores, otherV);
+    if (step > firstStep) {
+      moving.land(otherK);
+    }
   }
   float factors[FRAGMENTS][2];
 #pragma unroll
   for (int f = 0; f < FRAGMENTS; f++) {
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-      float sum = sumOf(total[f][half], 4);
+      float sum = overRow(total[f][half], Sum());
       factors[f][half] = 1.0f / sum;
-      int query = own + f * 16 + half * 8 + lane / 4;
-      if (logSumExp != 0 && lane % 4 == 0 && query < queries) {
+      int query = own + f * 16 + half * ROW_STEP + resultRow();
+      if (logSumExp != 0 && resultColumn() == 0 && query < queries) {
         logSumExp[(sequence * queries + query) * heads + head] =
             highest[f][half] * scale + LN2 * __log2f(sum);
       }
@@ -471,10 +417,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionBackwardQueries(
   int firstStep = sizes.firstKey(tile) / OTHER;
   int step = (min(tile + OWN, queries) - 1 + sizes.offset()) / OTHER;
   i64 start = sizes.queryAt(sequence, tile, head);
-  copyRows<OWN>(ownQ, q + start, queryStride, queries - tile);
-  copyRows<OWN>(ownGradient, dOut + start, queryStride, queries - tile);
-  copyRows<OTHER>(others, keyRows + step * OTHER * kvStride, kvStride, keys - step * OTHER);
-  copyRows<OTHER>(
+  Rows<OTHER> movingK;
+  Rows<OTHER> movingV;
+  Rows<OWN>().copy(ownQ, q + start, queryStride, queries - tile);
+  Rows<OWN>().copy(ownGradient, dOut + start, queryStride, queries - tile);
+  movingK.copy(others, keyRows + step * OTHER * kvStride, kvStride, keys - step * OTHER);
+  movingV.copy(
       others + STAGE / 2, valueRows + step * OTHER * kvStride, kvStride, keys - step * OTHER);
   commitCopies();
 
@@ -486,40 +434,40 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionBackwardQueries(
   for (int f = 0; f < FRAGMENTS; f++) {
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-      int query = own + f * 16 + half * 8 + lane / 4;
+      int query = own + f * 16 + half * ROW_STEP + resultRow();
       statistic[f][half] = statistics[(sequence * heads + head) * padded + query];
     }
   }
-  u32 laneQ = leftTile(ownQ + warp * WARP_ROWS * ROW_BYTES);
-  u32 laneGradient = leftTile(ownGradient + warp * WARP_ROWS * ROW_BYTES);
+  u32 warpQ = ownQ + warp * WARP_ROWS * ROW_BYTES;
+  u32 warpGradient = ownGradient + warp * WARP_ROWS * ROW_BYTES;
   for (int stage = 0; step >= firstStep; step--, stage ^= 1) {
     int base = step * OTHER;
     u32 otherK = others + stage * STAGE;
     u32 otherV = otherK + STAGE / 2;
-    awaitCopies();
+    u32 to = others + (stage ^ 1) * STAGE;
+    awaitCopies<0>();
     __syncthreads();
     if (step > firstStep) {
       int next = base - OTHER;
-      u32 to = others + (stage ^ 1) * STAGE;
-      copyRows<OTHER>(to, keyRows + next * kvStride, kvStride, keys - next);
-      copyRows<OTHER>(to + STAGE / 2, valueRows + next * kvStride, kvStride, keys - next);
+      movingK.take(to, keyRows + next * kvStride, kvStride, keys - next);
+      movingV.take(to + STAGE / 2, valueRows + next * kvStride, kvStride, keys - next);
       commitCopies();
     }
     Scores weights;
     Scores gradients;
-    scoresOf(weights, laneQ, rightTile(otherK));
-    scoresOf(gradients, laneGradient, rightTile(otherV));
+    scoresOf(weights, warpQ, otherK);
+    scoresOf(gradients, warpGradient, otherV);
     bool masked = !sizes.allVisible(own, WARP_ROWS, base, OTHER);
 #pragma unroll
     for (int f = 0; f < FRAGMENTS; f++) {
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        int last = own + f * 16 + i / 2 * 8 + lane / 4 + sizes.offset();
+        int last = own + f * 16 + i / 2 * ROW_STEP + resultRow() + sizes.offset();
         int before = window == 0 ? -1 : last - window;
         float2 s = statistic[f][i / 2];
 #pragma unroll
         for (int j = 0; j < OTHER / 8; j++) {
-          int key = base + j * 8 + lane % 4 * 2 + i % 2;
+          int key = base + j * 8 + resultColumn() + i % 2;
           float weight = power2(weights[f][j][i] * factor - s.x);
           if (masked && (key > last || key <= before)) {
             weight = 0;
@@ -528,7 +476,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionBackwardQueries(
         }
       }
     }
-    addWeighted<HEAD>(sums, weights, leftTile(otherK));
+    addWeighted<HEAD>(sums, weights, otherK);
+    if (step > firstStep) {
+      movingK.land(to);
+      movingV.land(to + STAGE / 2);
+    }
   }
   float factors[FRAGMENTS][2];
 #pragma unroll
@@ -590,26 +542,40 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionBackwardKeys(
   }
   int steps = max(0, lastQuery / OTHER - firstStep + 1);
   int all = steps * group;
+  Rows<OTHER> movingQ;
+  Rows<OTHER> movingGradient;
+  Moving movingStatistics;
   // Step i is step i % steps of head i / steps of the group.
-  auto copyStep = [&](int i) {
+  auto takeStep = [&](int i) {
     int head = kvHead * group + i / steps;
     int query = (firstStep + i % steps) * OTHER;
     u32 to = sharedAddress(others) + i % 2 * STAGE;
     i64 at = sizes.queryAt(sequence, query, head);
-    copyRows<OTHER>(to, q + at, queryStride, queries - query);
-    copyRows<OTHER>(to + OTHER * ROW_BYTES, dOut + at, queryStride, queries - query);
+    movingQ.take(to, q + at, queryStride, queries - query);
+    movingGradient.take(to + OTHER * ROW_BYTES, dOut + at, queryStride, queries - query);
     if (threadIdx.x < OTHER / 2) {
-      copyAsync(
+      i64 first = (sequence * heads + head) * padded + query;
+      movingStatistics.take(
           to + 2 * OTHER * ROW_BYTES + threadIdx.x * 16,
-          statistics + (sequence * heads + head) * padded + query + threadIdx.x * 2,
+          reinterpret_cast<const T*>(statistics + first),
+          threadIdx.x * 8,
           true);
     }
   };
+  auto landStep = [&](int i) {
+    u32 to = sharedAddress(others) + i % 2 * STAGE;
+    movingQ.land(to);
+    movingGradient.land(to + OTHER * ROW_BYTES);
+    if (threadIdx.x < OTHER / 2) {
+      movingStatistics.land(to + 2 * OTHER * ROW_BYTES + threadIdx.x * 16);
+    }
+  };
   i64 start = sizes.keyAt(sequence, tile, kvHead);
-  copyRows<OWN>(ownK, k + start, kvStride, keys - tile);
-  copyRows<OWN>(ownV, v + start, kvStride, keys - tile);
+  Rows<OWN>().copy(ownK, k + start, kvStride, keys - tile);
+  Rows<OWN>().copy(ownV, v + start, kvStride, keys - tile);
   if (all > 0) {
-    copyStep(0);
+    takeStep(0);
+    landStep(0);
   }
   commitCopies();
 
@@ -618,29 +584,29 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionBackwardKeys(
   float sumsV[FRAGMENTS][COLUMNS / 8][4];
   zero<COLUMNS>(sumsK);
   zero<COLUMNS>(sumsV);
-  u32 laneK = leftTile(ownK + warp * WARP_ROWS * ROW_BYTES);
-  u32 laneV = leftTile(ownV + warp * WARP_ROWS * ROW_BYTES);
+  u32 warpK = ownK + warp * WARP_ROWS * ROW_BYTES;
+  u32 warpV = ownV + warp * WARP_ROWS * ROW_BYTES;
   for (int step = 0; step < all; step++) {
     int base = (firstStep + step % steps) * OTHER;
     char* stage = others + step % 2 * STAGE;
     u32 otherQ = sharedAddress(stage);
     u32 otherGradient = otherQ + OTHER * ROW_BYTES;
     const float2* statistic = reinterpret_cast<const float2*>(stage + 2 * OTHER * ROW_BYTES);
-    awaitCopies();
+    awaitCopies<0>();
     __syncthreads();
     if (step + 1 < all) {
-      copyStep(step + 1);
+      takeStep(step + 1);
       commitCopies();
     }
     Scores weights;
     Scores gradients;
-    scoresOf(weights, laneK, rightTile(otherQ));
+    scoresOf(weights, warpK, otherQ);
     bool masked = !sizes.allVisible(base, OTHER, own, WARP_ROWS);
 #pragma unroll
     for (int j = 0; j < OTHER / 8; j++) {
 #pragma unroll
       for (int i = 0; i < 2; i++) {
-        int column = j * 8 + lane % 4 * 2 + i;
+        int column = j * 8 + resultColumn() + i;
         float logarithm = statistic[column].x;
         int last = base + column + sizes.offset();
         int before = window == 0 ? -1 : last - window;
@@ -648,7 +614,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionBackwardKeys(
         for (int f = 0; f < FRAGMENTS; f++) {
 #pragma unroll
           for (int half = 0; half < 2; half++) {
-            int key = own + f * 16 + half * 8 + lane / 4;
+            int key = own + f * 16 + half * ROW_STEP + resultRow();
             float weight = power2(weights[f][j][2 * half + i] * factor - logarithm);
             weights[f][j][2 * half + i] =
                 masked && (key > last || key <= before) ? 0.0f : weight;
@@ -656,13 +622,13 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionBackwardKeys(
         }
       }
     }
-    addWeighted<COLUMNS>(sumsV, weights, leftTile(otherGradient) + firstColumn * 2);
-    scoresOf(gradients, laneV, rightTile(otherGradient));
+    addWeighted<COLUMNS>(sumsV, weights, otherGradient + firstColumn * 2);
+    scoresOf(gradients, warpV, otherGradient);
 #pragma unroll
     for (int j = 0; j < OTHER / 8; j++) {
 #pragma unroll
       for (int i = 0; i < 2; i++) {
-        float delta = statistic[j * 8 + lane % 4 * 2 + i].y;
+        float delta = statistic[j * 8 + resultColumn() + i].y;
 #pragma unroll
         for (int f = 0; f < FRAGMENTS; f++) {
 #pragma unroll
@@ -672,9 +638,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionBackwardKeys(
         }
       }
     }
-    addWeighted<COLUMNS>(sumsK, weights, leftTile(otherQ) + firstColumn * 2);
+    addWeighted<COLUMNS>(sumsK, weights, otherQ + firstColumn * 2);
+    if (step + 1 < all) {
+      landStep(step + 1);
+    }
   }
-  awaitCopies();
+  awaitCopies<0>();
   __syncthreads();
   float factors[2][FRAGMENTS][2];
 #pragma unroll

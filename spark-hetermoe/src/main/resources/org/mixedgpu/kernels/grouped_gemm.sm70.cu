@@ -1,4 +1,4 @@
-// The products of grouped_gemm.cu on the tensor cores of sm_75 and later; T is BF16 (sm_80) or F16.
+// The products of grouped_gemm.cu on the tensor cores of sm_70 and later; T is BF16 (sm_80) or F16.
 //
 //   grouped_nt   out[r,n] = sum_k in[r,k] w[e,n,k]      r in group e           (forward)
 //   grouped_nn   out[r,k] = sum_n in[r,n] w[e,n,k]      r in group e           (data gradient)
@@ -10,11 +10,12 @@
 // Rows outside all groups are not written. Launch: WARPS_M * WARPS_N warps, as many blocks in x as
 // fit the device at once, STAGES * (BM + BN) * BK * 2 bytes of dynamic shared memory. Tiles come
 // through a ring of STAGES in shared memory, on sm_80 by cp.async, before by registers; both
-// operands may lie either way, ldmatrix turns them. Numerics: products in T, sums in F32 in order
+// operands may lie either way, see tensor_cores.cuh. Numerics: products in T, sums in F32 in order
 // of the summed index, so the grid does not change bits. Source: own; mma.sync as in the PTX
 // manual.
 
 #include "grouped_tiles.cuh"
+#include "tensor_cores.cuh"
 
 #ifndef BM
 #define BM 128
@@ -55,16 +56,15 @@ DEVICE View view(const T* at, i64 stride, int rows, int cols) {
 template <int COLS>
 DEVICE u32 unitAt(int row, int unit) {
   const int units = COLS / 8;
-  return (row * units + (unit ^ (units >= 8 ? row & 7 : row >> 1 & 3))) * 16;
+  u32 turn = units >= 8 ? row & 7 : units == 4 ? row >> 1 & 3 : row >> 2 & 1;
+  return (row * units + (unit ^ turn)) * 16;
 }
 
 /** This thread's part of a tile of ROWS by COLS on its way to shared memory, zeros outside. */
 template <int ROWS, int COLS>
 struct Move {
   static const int EACH = ROWS * COLS / 8 / THREADS;
-#if ARCH < 80
-  uint4 held[EACH];
-#endif
+  Piece<true> pieces[EACH];
 
   DEVICE void take(u32 to, const View& v, int row0, int col0) {
 #pragma unroll
@@ -73,125 +73,48 @@ struct Move {
       int row = row0 + at / (COLS / 8);
       int col = col0 + at % (COLS / 8) * 8;
       bool inside = row < v.rows && col < v.cols;
-      const T* from = inside ? v.at + row * v.stride + col : v.at;
-#if ARCH >= 80
-      asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
-                       to + unitAt<COLS>(at / (COLS / 8), at % (COLS / 8))),
-                   "l"(from),
-                   "r"(inside ? 16 : 0)
-                   : "memory");
-#else
-      held[i] = inside ? load16(from) : make_uint4(0, 0, 0, 0);
-#endif
+      u32 unit = unitAt<COLS>(at / (COLS / 8), at % (COLS / 8));
+      pieces[i].take(to + unit, v.at, row * v.stride + col, inside);
     }
   }
 
-  DEVICE void put(u32 to) const {
-#if ARCH < 80
+  DEVICE void land(u32 to) const {
 #pragma unroll
     for (int i = 0; i < EACH; i++) {
       int at = threadIdx.x + i * THREADS;
-      asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(
-                       to + unitAt<COLS>(at / (COLS / 8), at % (COLS / 8))),
-                   "r"(held[i].x),
-                   "r"(held[i].y),
-                   "r"(held[i].z),
-                   "r"(held[i].w)
-                   : "memory");
+      pieces[i].land(to + unitAt<COLS>(at / (COLS / 8), at % (COLS / 8)));
     }
-#endif
   }
 };
-
-DEVICE void commit() {
-#if ARCH >= 80
-  asm volatile("cp.async.commit_group;" ::: "memory");
-#endif
-}
-
-template <int LEFT>
-DEVICE void await() {
-#if ARCH >= 80
-  asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
-#endif
-}
-
-DEVICE void matrices(u32 (&x)[4], u32 address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
-               : "r"(address)
-               : "memory");
-}
-
-DEVICE void matricesTurned(u32 (&x)[4], u32 address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
-               : "r"(address)
-               : "memory");
-}
-
-#if ARCH >= 80
-#define MMA(TYPES)                                                                                 \
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." TYPES                                      \
-               ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"              \
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                    \
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1))
-
-DEVICE void multiply(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1, Bf16) {
-  MMA("bf16.bf16");
-}
-
-DEVICE void multiply(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1, F16) {
-  MMA("f16.f16");
-}
-#else
-DEVICE void half(float (&c)[4], u32 a0, u32 a1, u32 b) {
-  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6},"
-               " {%0, %1, %2, %3};"
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-               : "r"(a0), "r"(a1), "r"(b));
-}
-
-DEVICE void multiply(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1, F16) {
-  half(c, a[0], a[1], b0);
-  half(c, a[2], a[3], b1);
-}
-#endif
 
 /** sums += the product of one stage; SUM_IN_COLS says how each operand lies in it. */
 template <bool A_COLS, bool B_COLS>
 DEVICE void multiplyStage(float (&sums)[MI][NI][4], u32 a, u32 b) {
-  int lane = threadIdx.x % 32;
   int m0 = threadIdx.x / 32 / WARPS_N * WM;
   int n0 = threadIdx.x / 32 % WARPS_N * WN;
 #pragma unroll
   for (int k = 0; k < BK; k += 16) {
-    u32 left[MI][4];
-    u32 right[NI / 2][4];
+    Left<!A_COLS> left[MI];
+    Right<!B_COLS> right[NI / 2];
 #pragma unroll
     for (int i = 0; i < MI; i++) {
       int m = m0 + i * 16;
-      if (A_COLS) {
-        matrices(left[i], a + unitAt<BK>(m + lane % 16, k / 8 + lane / 16));
-      } else {
-        matricesTurned(
-            left[i], a + unitAt<BM>(k + lane / 16 * 8 + lane % 8, m / 8 + lane / 8 % 2));
-      }
+      load(left[i], [&](int row, int unit) {
+        return a + (A_COLS ? unitAt<BK>(m + row, k / 8 + unit) : unitAt<BM>(k + row, m / 8 + unit));
+      });
     }
 #pragma unroll
     for (int j = 0; j < NI / 2; j++) {
       int n = n0 + j * 16;
-      if (B_COLS) {
-        matrices(right[j], b + unitAt<BK>(n + lane / 16 * 8 + lane % 8, k / 8 + lane / 8 % 2));
-      } else {
-        matricesTurned(right[j], b + unitAt<BN>(k + lane % 16, n / 8 + lane / 16));
-      }
+      load(right[j], [&](int row, int unit) {
+        return b + (B_COLS ? unitAt<BK>(n + row, k / 8 + unit) : unitAt<BN>(k + row, n / 8 + unit));
+      });
     }
 #pragma unroll
     for (int i = 0; i < MI; i++) {
 #pragma unroll
-      for (int j = 0; j < NI; j++) {
-        multiply(sums[i][j], left[i], right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1], T());
+      for (int j = 0; j < NI / 2; j++) {
+        multiplyAdd(&sums[i][2 * j], left[i], right[j]);
       }
     }
   }
@@ -202,7 +125,7 @@ template <bool A_COLS, bool B_COLS>
 DEVICE void product(
     float (&sums)[MI][NI][4], const View& a, const View& b, int m0, int n0, int length) {
   extern __shared__ __align__(128) unsigned char ring[];
-  u32 ring0 = (u32) __cvta_generic_to_shared(ring);
+  u32 ring0 = sharedAddress(ring);
   int steps = (length + BK - 1) / BK;
   Move<A_COLS ? BM : BK, A_COLS ? BK : BM> moveA;
   Move<B_COLS ? BN : BK, B_COLS ? BK : BN> moveB;
@@ -212,13 +135,13 @@ DEVICE void product(
       moveA.take(to, a, A_COLS ? m0 : step * BK, A_COLS ? step * BK : m0);
       moveB.take(to + A_BYTES, b, B_COLS ? n0 : step * BK, B_COLS ? step * BK : n0);
     }
-    commit();
+    commitCopies();
   };
   auto land = [&](int step) {
     if (step < steps) {
       u32 to = ring0 + step % STAGES * (A_BYTES + B_BYTES);
-      moveA.put(to);
-      moveB.put(to + A_BYTES);
+      moveA.land(to);
+      moveB.land(to + A_BYTES);
     }
   };
 #pragma unroll
@@ -230,25 +153,24 @@ DEVICE void product(
     land(step);
   }
   for (int step = 0; step < steps; step++) {
-    await<STAGES - 2>();
+    awaitCopies<STAGES - 2>();
     __syncthreads();
     take(step + STAGES - 1);
     u32 from = ring0 + step % STAGES * (A_BYTES + B_BYTES);
     multiplyStage<A_COLS, B_COLS>(sums, from, from + A_BYTES);
     land(step + STAGES - 1);
   }
-  await<0>();
+  awaitCopies<0>();
   __syncthreads();  // the next tile begins with any stage
 }
 
 /** Stores this thread's part of the tile at (m0, n0) to out[rows, cols], two elements at a time. */
 DEVICE void put(T* out, const float (&sums)[MI][NI][4], int m0, int n0, int rows, int cols) {
-  int lane = threadIdx.x % 32;
-  m0 += threadIdx.x / 32 / WARPS_N * WM + lane / 4;
-  n0 += threadIdx.x / 32 % WARPS_N * WN + lane % 4 * 2;
+  m0 += threadIdx.x / 32 / WARPS_N * WM + resultRow();
+  n0 += threadIdx.x / 32 % WARPS_N * WN + resultColumn();
 #pragma unroll
   for (int i = 0; i < MI * 2; i++) {
-    int row = m0 + i * 8;
+    int row = m0 + i / 2 * 16 + i % 2 * ROW_STEP;
 #pragma unroll
     for (int j = 0; j < NI; j++) {
       int col = n0 + j * 8;
@@ -262,12 +184,11 @@ DEVICE void put(T* out, const float (&sums)[MI][NI][4], int m0, int n0, int rows
 
 /** Adds it to out[rows, cols] instead; a row's old values are all asked for before one is used. */
 DEVICE void add(float* out, const float (&sums)[MI][NI][4], int m0, int n0, int rows, int cols) {
-  int lane = threadIdx.x % 32;
-  m0 += threadIdx.x / 32 / WARPS_N * WM + lane / 4;
-  n0 += threadIdx.x / 32 % WARPS_N * WN + lane % 4 * 2;
+  m0 += threadIdx.x / 32 / WARPS_N * WM + resultRow();
+  n0 += threadIdx.x / 32 % WARPS_N * WN + resultColumn();
 #pragma unroll
   for (int i = 0; i < MI * 2; i++) {
-    int row = m0 + i * 8;
+    int row = m0 + i / 2 * 16 + i % 2 * ROW_STEP;
     float2* to = reinterpret_cast<float2*>(out + (i64) row * cols + n0);
     float2 old[NI];
 #pragma unroll
