@@ -7,6 +7,7 @@ import org.mixedgpu.backend.BackendKind;
 import org.mixedgpu.backend.CudaOptions;
 import org.mixedgpu.backend.Lane;
 import org.mixedgpu.backend.MemoryUse;
+import org.mixedgpu.backend.Stamp;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.backend.TrainingOpChecks;
 import org.mixedgpu.backend.Transpose;
@@ -133,6 +134,11 @@ public final class CudaBackend implements TrainingBackend {
   @Override
   public void synchronize() {
     device.current().synchronize();
+  }
+
+  @Override
+  public Stamp stamp() {
+    return begin().stamp();
   }
 
   @Override

@@ -136,6 +136,8 @@ public final class ZebraMember {
       float scale = lossScale.factor();
       member.begin(step, scale);
       if (job.recordTimeline() && step == job.steps()) {
+        // All members count from one moment, at which no device has work left.
+        backend.synchronize();
         all.sum();
         lanes.startRecording();
       }

@@ -177,9 +177,21 @@ class ZebraTrainingTest {
                 .filter(task -> task.kind() != TaskKind.UPDATE)
                 .toList();
         assertThat(found).isEqualTo(job.plan().schedule().tasks(role, lane));
+        assertOneAfterTheOther(
+            timeline.events().stream()
+                .filter(event -> event.rank() == of && event.task().lane() == lane)
+                .toList());
       }
     }
-    assertThat(timeline.events()).allMatch(event -> event.startNanos() <= event.endNanos());
+  }
+
+  private static void assertOneAfterTheOther(List<Timeline.Event> ofALane) {
+    long end = 0;
+    for (Timeline.Event event : ofALane) {
+      assertThat(event.startNanos()).as("%s", event).isGreaterThanOrEqualTo(end);
+      assertThat(event.endNanos()).as("%s", event).isGreaterThanOrEqualTo(event.startNanos());
+      end = event.endNanos();
+    }
   }
 
   private static OptimizerConfig optimizer() {

@@ -1,0 +1,54 @@
+package org.mixedgpu.backend.cuda;
+
+import jcuda.driver.CUevent;
+import jcuda.driver.JCudaDriver;
+import org.mixedgpu.backend.Stamp;
+import org.mixedgpu.base.Check;
+
+/**
+ * A moment in a stream's work, marked by an event of the driver that notes the device's time. The
+ * event goes back to the device when this is closed.
+ */
+final class CudaStamp implements Stamp {
+  private static final double NANOS_PER_MILLI = 1e6;
+
+  private final CudaDevice device;
+
+  /** Null when closed. */
+  private CUevent event;
+
+  CudaStamp(CudaDevice device, CUevent recorded) {
+    this.device = device;
+    this.event = recorded;
+  }
+
+  @Override
+  public long nanosSince(Stamp earlier) {
+    Check.input(
+        earlier instanceof CudaStamp stamp && stamp.device == device,
+        "Time passes between two stamps of the same backend, %s; found one of %s",
+        device,
+        earlier);
+    CUevent from = ((CudaStamp) earlier).reached();
+    CUevent to = reached();
+    float[] millis = new float[1];
+    device.check(
+        JCudaDriver.cuEventElapsedTime(millis, from, to), "cuEventElapsedTime", "two stamps");
+    return Math.round(millis[0] * NANOS_PER_MILLI);
+  }
+
+  private synchronized CUevent reached() {
+    Check.that(event != null, "A stamp was used after it was closed");
+    device.makeCurrent();
+    device.check(JCudaDriver.cuEventSynchronize(event), "cuEventSynchronize", "a stamp");
+    return event;
+  }
+
+  @Override
+  public synchronized void close() {
+    if (event != null) {
+      device.timers().give(event);
+      event = null;
+    }
+  }
+}
