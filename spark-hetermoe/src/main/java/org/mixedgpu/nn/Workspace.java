@@ -44,8 +44,7 @@ public final class Workspace implements AutoCloseable {
         type);
     if (tensor == null || tensor.shape().elements() < needed) {
       if (tensor != null) {
-        // Ops that use the old memory may still be queued.
-        backend.synchronize();
+        // Queued ops may use the old memory; a backend frees it after them.
         slots.remove(slot).close();
       }
       tensor = backend.allocate(type, Shape.of(needed));

@@ -60,13 +60,13 @@ abstract class Member {
   }
 
   /**
-   * Host work before a step's tasks: its tokens and what they are divided by.
+   * Before a step's tasks: takes its tokens and learns what their loss is divided by.
    *
    * @param lossScale factor on the loss that gradients are computed of
    */
   abstract void begin(long step, float lossScale);
 
-  /** Host work for the next step while this one's tasks run. */
+  /** Reads what the next step needs and brings it to the device, while this one's tasks run. */
   abstract void prefetch(long step);
 
   /** Does a task, on its lane. */
