@@ -14,11 +14,12 @@ public record HostStamp(long nanos) implements Stamp {
 
   @Override
   public long nanosSince(Stamp earlier) {
-    Check.input(
-        earlier instanceof HostStamp,
-        "Time passes between two stamps of the same backend; found one of %s",
-        earlier.getClass().getName());
-    return nanos - ((HostStamp) earlier).nanos;
+    if (!(earlier instanceof HostStamp before)) {
+      throw Check.badInput(
+          "Time passes between two stamps of the same backend; found one of %s",
+          earlier.getClass().getName());
+    }
+    return nanos - before.nanos;
   }
 
   @Override

@@ -87,7 +87,9 @@ public final class AuxLoss implements AutoCloseable {
    * keep its contents until then. Queues work only.
    */
   public void collect(int layer, Routing routing) {
-    Check.that(config.isMoe(layer), "Layer %d has no router", layer);
+    if (!config.isMoe(layer)) {
+      throw Check.bug("Layer %d has no router", layer);
+    }
     routings[moeRow[layer]] = routing;
     rows = routing.probs().shape().rows();
     backend.sumRows(expertRow(probSums, moeRow[layer]), routing.probs());

@@ -118,12 +118,11 @@ public final class CudaBackend implements TrainingBackend {
   }
 
   private static void checkSize(Tensor tensor, ByteBuffer buffer) {
-    Check.input(
-        buffer.remaining() == tensor.bytes(),
-        "A tensor %s has %d bytes; the buffer has %d remaining",
-        tensor,
-        tensor.bytes(),
-        buffer.remaining());
+    if (buffer.remaining() != tensor.bytes()) {
+      throw Check.badInput(
+          "A tensor %s has %d bytes; the buffer has %d remaining",
+          tensor, tensor.bytes(), buffer.remaining());
+    }
   }
 
   @Override

@@ -24,12 +24,12 @@ final class CudaStamp implements Stamp {
 
   @Override
   public long nanosSince(Stamp earlier) {
-    Check.input(
-        earlier instanceof CudaStamp stamp && stamp.device == device,
-        "Time passes between two stamps of the same backend, %s; found one of %s",
-        device,
-        earlier);
-    CUevent from = ((CudaStamp) earlier).reached();
+    if (!(earlier instanceof CudaStamp before) || before.device != device) {
+      throw Check.badInput(
+          "Time passes between two stamps of the same backend, %s; found one of %s",
+          device, earlier.getClass().getName());
+    }
+    CUevent from = before.reached();
     CUevent to = reached();
     float[] millis = new float[1];
     device.check(

@@ -138,7 +138,9 @@ final class AttentionSlice {
     tokensOnHost.clear();
     for (int[] sequence : from) {
       for (int id : sequence) {
-        Check.input(id < model.vocab(), "Token %d is not in a vocabulary of %d", id, model.vocab());
+        if (id >= model.vocab()) {
+          throw Check.badInput("Token %d is not in a vocabulary of %d", id, model.vocab());
+        }
         tokensOnHost.putInt(Math.max(id, least));
       }
     }

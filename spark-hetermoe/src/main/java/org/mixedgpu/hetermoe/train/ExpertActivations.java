@@ -93,7 +93,9 @@ final class ExpertActivations implements AutoCloseable {
       counts[source][firstExpert + e] = ofExperts[e];
       sum += ofExperts[e];
     }
-    Check.that(sum == found, "Attention rank %d announced %d rows and sent %d", source, sum, found);
+    if (sum != found) {
+      throw Check.bug("Attention rank %d announced %d rows and sent %d", source, sum, found);
+    }
   }
 
   /**
