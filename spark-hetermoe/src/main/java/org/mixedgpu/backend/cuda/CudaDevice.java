@@ -288,6 +288,14 @@ final class CudaDevice implements AutoCloseable {
     return current().address();
   }
 
+  /**
+   * For the next launch of the calling thread, none of them written yet. Scratch memory is asked
+   * for before, because making some uses the same memory.
+   */
+  LaunchArguments arguments() {
+    return current().arguments().start();
+  }
+
   /** Of the calling thread's stream. */
   CudaScratch scratch() {
     return current().scratch();
