@@ -233,7 +233,7 @@ class ZebraTrainingTest {
     }
   }
 
-  private static void assertOneAfterTheOther(List<Timeline.Event> ofALane) {
+  static void assertOneAfterTheOther(List<Timeline.Event> ofALane) {
     long end = 0;
     for (Timeline.Event event : ofALane) {
       assertThat(event.startNanos()).as("%s", event).isGreaterThanOrEqualTo(end);
