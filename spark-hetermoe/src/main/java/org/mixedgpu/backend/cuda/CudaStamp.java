@@ -1,6 +1,7 @@
 package org.mixedgpu.backend.cuda;
 
 import jcuda.driver.CUevent;
+import jcuda.driver.CUresult;
 import jcuda.driver.JCudaDriver;
 import org.mixedgpu.backend.Stamp;
 import org.mixedgpu.base.Check;
@@ -29,18 +30,22 @@ final class CudaStamp implements Stamp {
           "Time passes between two stamps of the same backend, %s; found one of %s",
           device, earlier.getClass().getName());
     }
-    CUevent from = before.reached();
-    CUevent to = reached();
+    CUevent from = before.event();
+    CUevent to = event();
     float[] millis = new float[1];
-    device.check(
-        JCudaDriver.cuEventElapsedTime(millis, from, to), "cuEventElapsedTime", "two stamps");
+    device.makeCurrent();
+    int result = JCudaDriver.cuEventElapsedTime(millis, from, to);
+    if (result == CUresult.CUDA_ERROR_NOT_READY) {
+      device.check(JCudaDriver.cuEventSynchronize(from), "cuEventSynchronize", "a stamp");
+      device.check(JCudaDriver.cuEventSynchronize(to), "cuEventSynchronize", "a stamp");
+      result = JCudaDriver.cuEventElapsedTime(millis, from, to);
+    }
+    device.check(result, "cuEventElapsedTime", "two stamps");
     return Math.round(millis[0] * NANOS_PER_MILLI);
   }
 
-  private synchronized CUevent reached() {
+  private synchronized CUevent event() {
     Check.that(event != null, "A stamp was used after it was closed");
-    device.makeCurrent();
-    device.check(JCudaDriver.cuEventSynchronize(event), "cuEventSynchronize", "a stamp");
     return event;
   }
 
