@@ -57,6 +57,12 @@ public interface Backend extends AutoCloseable {
   /** Waits for the lane whose thread calls, elsewhere for the default lane. */
   void synchronize();
 
+  /**
+   * The moment at which the lane whose thread calls, elsewhere the default lane, has done all work
+   * and all waits queued by now. Does not wait for it. The caller closes it.
+   */
+  Stamp stamp();
+
   // --- element-wise and copies ----------------------------------------------------------------
 
   /** out = value; out is T or F32. */

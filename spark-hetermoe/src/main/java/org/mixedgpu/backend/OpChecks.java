@@ -30,12 +30,11 @@ public sealed class OpChecks permits TrainingOpChecks {
 
   public void copy(Tensor out, Tensor in) {
     Check.input(out != null && in != null, "copy needs two tensors; found null");
-    Operand.typed("copy", "in", in, in.type(), out.shape().toArray());
-    Check.input(
-        out.type() == in.type() || (out.type() != DType.I32 && in.type() != DType.I32),
-        "copy converts between F32, F16 and BF16; found %s to %s",
-        in.type(),
-        out.type());
+    Operand.typed("copy", "in", in, in.type(), out.shape());
+    if (out.type() != in.type() && (out.type() == DType.I32 || in.type() == DType.I32)) {
+      throw Check.badInput(
+          "copy converts between F32, F16 and BF16; found %s to %s", in.type(), out.type());
+    }
   }
 
   public void add(Tensor out, Tensor a, Tensor b) {
@@ -75,7 +74,7 @@ public sealed class OpChecks permits TrainingOpChecks {
   public void combineRows(Tensor out, Tensor slots, Tensor slotOf, Tensor weights) {
     choices("combineRows", out, slots, slotOf);
     if (weights != null) {
-      Operand.f32("combineRows", "weights", weights, slotOf.shape().toArray());
+      Operand.typed("combineRows", "weights", weights, DType.F32, slotOf.shape());
     }
   }
 
@@ -87,7 +86,7 @@ public sealed class OpChecks permits TrainingOpChecks {
   }
 
   public void matmul(Tensor out, Tensor a, Tensor b, Transpose transpose) {
-    String op = "matmul " + transpose;
+    String op = matmul(transpose);
     Shape shape = Operand.rank(op, "out", out, realOrF32(op, "out", out), 2);
     DType type = realOrF32(op, "a", a);
     Shape left = Operand.rank(op, "a", a, type, 2);
@@ -109,8 +108,17 @@ public sealed class OpChecks permits TrainingOpChecks {
     }
   }
 
+  /** Named here, so that a check makes no string of it. */
+  private static String matmul(Transpose transpose) {
+    return switch (transpose) {
+      case NN -> "matmul NN";
+      case NT -> "matmul NT";
+      case TN -> "matmul TN";
+    };
+  }
+
   public void groupedMatmul(Tensor out, Tensor in, Tensor w, Tensor offsets, Transpose transpose) {
-    String op = "groupedMatmul " + transpose;
+    String op = transpose == Transpose.NT ? "groupedMatmul NT" : "groupedMatmul NN";
     Check.input(
         transpose != Transpose.TN,
         "groupedMatmul is NT (forward) or NN (data gradient); use groupedMatmulWeightGradient for"
@@ -134,27 +142,25 @@ public sealed class OpChecks permits TrainingOpChecks {
 
   public void rope(Tensor x, int headDim, Tensor cos, Tensor sin, int firstPosition, int sequence) {
     Shape shape = Operand.rank("rope", "x", x, real, 2);
-    Check.input(
-        headDim > 0 && headDim % 2 == 0 && shape.dim(1) % headDim == 0,
-        "rope needs an even head size that divides the row width; found %d, x %s",
-        headDim,
-        shape);
+    if (headDim <= 0 || headDim % 2 != 0 || shape.dim(1) % headDim != 0) {
+      throw Check.badInput(
+          "rope needs an even head size that divides the row width; found %d, x %s",
+          headDim, shape);
+    }
     Shape table = Operand.rank("rope", "cos", cos, DType.F32, 2);
     Operand.f32("rope", "cos", cos, table.rows(), headDim / 2);
     Operand.f32("rope", "sin", sin, table.rows(), headDim / 2);
-    Check.input(
-        sequence > 0 && shape.rows() % sequence == 0 && firstPosition >= 0,
-        "rope needs rows in whole sequences and a position of 0 or more; found %d rows, sequences"
-            + " of %d, first position %d",
-        shape.rows(),
-        sequence,
-        firstPosition);
-    Check.input(
-        firstPosition + (long) sequence <= table.rows(),
-        "rope needs positions %d to %d; the tables have %d",
-        firstPosition,
-        firstPosition + (long) sequence - 1,
-        table.rows());
+    if (sequence <= 0 || shape.rows() % sequence != 0 || firstPosition < 0) {
+      throw Check.badInput(
+          "rope needs rows in whole sequences and a position of 0 or more; found %d rows, sequences"
+              + " of %d, first position %d",
+          shape.rows(), sequence, firstPosition);
+    }
+    if (firstPosition + (long) sequence > table.rows()) {
+      throw Check.badInput(
+          "rope needs positions %d to %d; the tables have %d",
+          firstPosition, firstPosition + (long) sequence - 1, table.rows());
+    }
   }
 
   public void attention(
@@ -174,14 +180,12 @@ public sealed class OpChecks permits TrainingOpChecks {
     Operand.typed(op, "out", out, real, rows, queryWidth);
     Operand.typed(op, "k", k, real, keyRows, keyWidth);
     Operand.typed(op, "v", v, real, keyRows, keyWidth);
-    Check.input(
-        rows % shape.batch() == 0 && keyRows % shape.batch() == 0 && keyRows >= rows,
-        "%s needs query and key rows that are multiples of the batch, and at least as many keys as"
-            + " queries; found %d query rows, %d key rows, batch %d",
-        op,
-        rows,
-        keyRows,
-        shape.batch());
+    if (rows % shape.batch() != 0 || keyRows % shape.batch() != 0 || keyRows < rows) {
+      throw Check.badInput(
+          "%s needs query and key rows that are multiples of the batch, and at least as many keys as"
+              + " queries; found %d query rows, %d key rows, batch %d",
+          op, rows, keyRows, shape.batch());
+    }
   }
 
   public void routerTopK(Tensor probs, Tensor weights, Tensor experts, Tensor logits) {
@@ -190,12 +194,14 @@ public sealed class OpChecks permits TrainingOpChecks {
     long k = Operand.rank("routerTopK", "experts", experts, DType.I32, 2).dim(1);
     Operand.i32("routerTopK", "experts", experts, shape.rows(), k);
     Operand.f32("routerTopK", "weights", weights, shape.rows(), k);
-    Check.input(k <= shape.dim(1), "routerTopK cannot choose %d of %d experts", k, shape.dim(1));
+    if (k > shape.dim(1)) {
+      throw Check.badInput("routerTopK cannot choose %d of %d experts", k, shape.dim(1));
+    }
   }
 
   public void sortByExpert(Tensor slotOf, Tensor rowOf, Tensor offsets, Tensor experts) {
     Shape choices = Operand.rank("sortByExpert", "experts", experts, DType.I32, 2);
-    Operand.i32("sortByExpert", "slotOf", slotOf, choices.toArray());
+    Operand.typed("sortByExpert", "slotOf", slotOf, DType.I32, choices);
     Operand.i32("sortByExpert", "rowOf", rowOf, choices.elements());
     Shape bounds = Operand.rank("sortByExpert", "offsets", offsets, DType.I32, 1);
     Check.input(
@@ -241,13 +247,10 @@ public sealed class OpChecks permits TrainingOpChecks {
   }
 
   static void rowsAlike(String op, String name, Tensor a, String other, Tensor b) {
-    Check.input(
-        a.shape().withRows(0).equals(b.shape().withRows(0)),
-        "%s needs rows of equal shape; found %s %s, %s %s",
-        op,
-        name,
-        a.shape(),
-        other,
-        b.shape());
+    if (!a.shape().hasRowsOf(b.shape())) {
+      throw Check.badInput(
+          "%s needs rows of equal shape; found %s %s, %s %s",
+          op, name, a.shape(), other, b.shape());
+    }
   }
 }

@@ -7,32 +7,60 @@ import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
-/** What the rules of {@link OpChecks} and {@link TrainingOpChecks} are made of. */
+/**
+ * What the rules of {@link OpChecks} and {@link TrainingOpChecks} are made of. A rule that holds
+ * allocates nothing.
+ */
 final class Operand {
   private Operand() {}
 
+  /** The operand has the type and one dimension of exactly this extent. */
+  static void typed(String op, String name, Tensor tensor, DType type, long dim) {
+    if (tensor == null
+        || tensor.type() != type
+        || tensor.shape().rank() != 1
+        || tensor.shape().dim(0) != dim) {
+      throw broken(op, name, type + Arrays.toString(new long[] {dim}), tensor);
+    }
+  }
+
   /** The operand has the type and exactly these extents. */
-  static void typed(String op, String name, Tensor tensor, DType type, long... dims) {
-    boolean fits = tensor != null && tensor.type() == type && tensor.shape().rank() == dims.length;
-    for (int i = 0; fits && i < dims.length; i++) {
-      fits = tensor.shape().dim(i) == dims[i];
-    }
-    if (!fits) {
-      throw broken(op, name, type + Arrays.toString(dims), tensor);
+  static void typed(String op, String name, Tensor tensor, DType type, long rows, long columns) {
+    if (tensor == null
+        || tensor.type() != type
+        || tensor.shape().rank() != 2
+        || tensor.shape().dim(0) != rows
+        || tensor.shape().dim(1) != columns) {
+      throw broken(op, name, type + Arrays.toString(new long[] {rows, columns}), tensor);
     }
   }
 
-  static void f32(String op, String name, Tensor tensor, long... dims) {
-    typed(op, name, tensor, DType.F32, dims);
+  /** The operand has the type and exactly this shape. */
+  static void typed(String op, String name, Tensor tensor, DType type, Shape shape) {
+    if (tensor == null || tensor.type() != type || !tensor.shape().equals(shape)) {
+      throw broken(op, name, type + shape.toString(), tensor);
+    }
   }
 
-  static void i32(String op, String name, Tensor tensor, long... dims) {
-    typed(op, name, tensor, DType.I32, dims);
+  static void f32(String op, String name, Tensor tensor, long dim) {
+    typed(op, name, tensor, DType.F32, dim);
+  }
+
+  static void f32(String op, String name, Tensor tensor, long rows, long columns) {
+    typed(op, name, tensor, DType.F32, rows, columns);
+  }
+
+  static void i32(String op, String name, Tensor tensor, long dim) {
+    typed(op, name, tensor, DType.I32, dim);
+  }
+
+  static void i32(String op, String name, Tensor tensor, long rows, long columns) {
+    typed(op, name, tensor, DType.I32, rows, columns);
   }
 
   /** In the type and shape of the other. */
   static void alike(String op, String name, Tensor tensor, Tensor other) {
-    typed(op, name, tensor, other.type(), other.shape().toArray());
+    typed(op, name, tensor, other.type(), other.shape());
   }
 
   /** The operand has this type and number of dimensions; its extents are free. */

@@ -49,8 +49,8 @@ public final class TrainingOpChecks extends OpChecks {
     String op = "combineRowsBackward";
     choices(op, dOut, slots, slotOf);
     Operand.alike(op, "dSlots", dSlots, slots);
-    Operand.f32(op, "dWeights", dWeights, slotOf.shape().toArray());
-    Operand.f32(op, "weights", weights, slotOf.shape().toArray());
+    Operand.typed(op, "dWeights", dWeights, DType.F32, slotOf.shape());
+    Operand.typed(op, "weights", weights, DType.F32, slotOf.shape());
   }
 
   public void groupedMatmulWeightGradient(Tensor dW, Tensor dOut, Tensor in, Tensor offsets) {
@@ -135,13 +135,12 @@ public final class TrainingOpChecks extends OpChecks {
     Operand.alike("adamW", "firstMoment", firstMoment, param);
     Operand.alike("adamW", "secondMoment", secondMoment, param);
     Operand.alike("adamW", "gradient", gradient, param);
-    if (real == DType.F32) {
-      Check.input(
-          working == null,
+    if (real != DType.F32) {
+      Operand.typed("adamW", "working", working, real, param.shape());
+    } else if (working != null) {
+      throw Check.badInput(
           "adamW needs no working copy where the compute type is F32; found one of shape %s",
-          working == null ? null : working.shape());
-    } else {
-      Operand.typed("adamW", "working", working, real, param.shape().toArray());
+          working.shape());
     }
   }
 }

@@ -106,7 +106,9 @@ public final class AttentionSide {
       dense.forward(backend, xNext, s.network, s.ffnInput, 1);
       return;
     }
-    Check.that(slots != null, "MoE layer %d needs the outputs of its experts", layer);
+    if (slots == null) {
+      throw Check.bug("MoE layer %d needs the outputs of its experts", layer);
+    }
     s.slots = slots;
     backend.combineRows(xNext, slots, s.routing.slotOf(), s.routing.weights(), true);
     if (shared != null) {

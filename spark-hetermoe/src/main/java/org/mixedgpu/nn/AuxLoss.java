@@ -12,8 +12,9 @@ import org.mixedgpu.tensor.Tensor;
  * The router's balancing loss and z-loss of one micro-batch. The order of use is: {@link #collect}
  * for each MoE layer once its routing is known, {@link #finish} before the micro-batch's backward
  * pass starts (the Hugging Face kind needs the counts of all layers), then {@link
- * AttentionSide#backward} reads the derivatives. One object per micro-batch in flight; after its
- * backward pass it can be used for the next.
+ * AttentionSide#backward} reads the derivatives. These may be done on different lanes, where events
+ * put them in that order. One object per micro-batch in flight; after its backward pass it can be
+ * used for the next.
  *
  * <p>With f the choices of an expert per row and P its mean probability, both over the rows of a
  * layer (PER_LAYER) or of all MoE layers (HUGGING_FACE):
@@ -86,7 +87,9 @@ public final class AuxLoss implements AutoCloseable {
    * keep its contents until then. Queues work only.
    */
   public void collect(int layer, Routing routing) {
-    Check.that(config.isMoe(layer), "Layer %d has no router", layer);
+    if (!config.isMoe(layer)) {
+      throw Check.bug("Layer %d has no router", layer);
+    }
     routings[moeRow[layer]] = routing;
     rows = routing.probs().shape().rows();
     backend.sumRows(expertRow(probSums, moeRow[layer]), routing.probs());
@@ -102,10 +105,27 @@ public final class AuxLoss implements AutoCloseable {
    * @param lossScale factor on the derivatives; not on the loss that is returned
    */
   public double finish(float lossScale) {
+    int[][] offsets = new int[config.layers()][];
+    for (int layer = 0; layer < offsets.length; layer++) {
+      if (moe.auxCoefficient() != 0 && config.isMoe(layer)) {
+        offsets[layer] = new int[moe.experts() + 1];
+        backend.read(offsetsOnHost.clear(), routings[moeRow[layer]].offsets());
+        offsetsOnHost.clear().asIntBuffer().get(offsets[layer]);
+      }
+    }
+    return finish(lossScale, offsets);
+  }
+
+  /**
+   * As above, where the host has the routings' offsets already.
+   *
+   * @param offsets by decoder layer; of dense layers they are not looked at
+   */
+  public double finish(float lossScale, int[][] offsets) {
     this.lossScale = lossScale;
     double loss = 0;
     if (moe.auxCoefficient() != 0) {
-      double[][] counts = counts();
+      double[][] counts = counts(offsets);
       double[][] probs = probs();
       loss += kind == Kind.HUGGING_FACE ? pooled(counts, probs) : perLayer(counts, probs);
       sumsOnHost.clear();
@@ -161,13 +181,11 @@ public final class AuxLoss implements AutoCloseable {
         (row * moe.experts() + expert) * Float.BYTES, (float) (derivative * lossScale));
   }
 
-  private double[][] counts() {
+  private double[][] counts(int[][] offsets) {
     double[][] counts = new double[routings.length][moe.experts()];
-    for (int row = 0; row < routings.length; row++) {
-      backend.read(offsetsOnHost.clear(), routings[row].offsets());
-      for (int e = 0; e < moe.experts(); e++) {
-        counts[row][e] =
-            offsetsOnHost.getInt((e + 1) * Integer.BYTES) - offsetsOnHost.getInt(e * Integer.BYTES);
+    for (int layer = 0; layer < moeRow.length; layer++) {
+      for (int e = 0; moeRow[layer] >= 0 && e < moe.experts(); e++) {
+        counts[moeRow[layer]][e] = offsets[layer][e + 1] - offsets[layer][e];
       }
     }
     return counts;

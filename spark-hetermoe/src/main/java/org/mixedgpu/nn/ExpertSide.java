@@ -57,11 +57,10 @@ public final class ExpertSide {
    */
   public void forward(Tensor outSlots, Saved s, Tensor inSlots, Tensor offsets) {
     long rows = inSlots.shape().rows();
-    Check.input(
-        rows <= s.gate.shape().rows(),
-        "The activations have room for %d rows; found %d",
-        s.gate.shape().rows(),
-        rows);
+    if (rows > s.gate.shape().rows()) {
+      throw Check.badInput(
+          "The activations have room for %d rows; found %d", s.gate.shape().rows(), rows);
+    }
     s.inSlots = inSlots;
     Tensor g = s.gate.rows(0, rows);
     Tensor u = s.up.rows(0, rows);

@@ -146,12 +146,12 @@ public final class Parameters implements AutoCloseable {
   /** The F32 values of this parameter; {@code BAD_INPUT} where it was opened for inference. */
   public Tensor master(String name) {
     Tensor master = entry(name).master();
-    Check.input(
-        master != null,
-        "Parameter %s was opened for inference in %s and has no F32 master to change; allocate the"
-            + " parameters for training",
-        name,
-        backend.computeType());
+    if (master == null) {
+      throw Check.badInput(
+          "Parameter %s was opened for inference in %s and has no F32 master to change; allocate the"
+              + " parameters for training",
+          name, backend.computeType());
+    }
     return master;
   }
 
@@ -162,12 +162,11 @@ public final class Parameters implements AutoCloseable {
 
   private Entry entry(String name) {
     Entry entry = entries.get(name);
-    Check.input(
-        entry != null,
-        "No parameter %s in this part of a %s model of %d layers",
-        name,
-        config.family(),
-        config.layers());
+    if (entry == null) {
+      throw Check.badInput(
+          "No parameter %s in this part of a %s model of %d layers",
+          name, config.family(), config.layers());
+    }
     return entry;
   }
 

@@ -15,7 +15,16 @@ import org.mixedgpu.tensor.Tensor;
  */
 public final class Workspace implements AutoCloseable {
   private final Backend backend;
-  private final Map<String, Tensor> slots = new HashMap<>();
+  private final Map<String, Slot> slots = new HashMap<>();
+
+  /**
+   * @param view of the memory, as it was asked for last
+   */
+  private record Slot(Tensor memory, Tensor view) {
+    boolean isSeenAs(long rows, long columns) {
+      return view.shape().dim(0) == rows && view.shape().dim(1) == columns;
+    }
+  }
 
   public Workspace(Backend backend) {
     this.backend = backend;
@@ -34,31 +43,35 @@ public final class Workspace implements AutoCloseable {
     return view(slot, DType.F32, rows, columns);
   }
 
-  private Tensor view(String slot, DType type, long rows, long columns) {
-    long needed = Math.multiplyExact(rows, columns);
-    Tensor tensor = slots.get(slot);
-    Check.that(
-        tensor == null || tensor.type() == type,
-        "Slot %s is used in two types, one of them %s",
-        slot,
-        type);
-    if (tensor == null || tensor.shape().elements() < needed) {
-      if (tensor != null) {
-        // Ops that use the old memory may still be queued.
-        backend.synchronize();
-        slots.remove(slot).close();
-      }
-      tensor = backend.allocate(type, Shape.of(needed));
-      slots.put(slot, tensor);
+  private Tensor view(String name, DType type, long rows, long columns) {
+    Slot slot = slots.get(name);
+    if (slot != null && slot.memory.type() != type) {
+      throw Check.bug("Slot %s is used in two types, one of them %s", name, type);
     }
-    return tensor.rows(0, needed).view(Shape.of(rows, columns));
+    if (slot == null || !slot.isSeenAs(rows, columns)) {
+      long needed = Math.multiplyExact(rows, columns);
+      Tensor memory = memory(name, slot, type, needed);
+      slot = new Slot(memory, memory.rows(0, needed).view(Shape.of(rows, columns)));
+      slots.put(name, slot);
+    }
+    return slot.view;
+  }
+
+  private Tensor memory(String name, Slot slot, DType type, long needed) {
+    if (slot != null && slot.memory.shape().elements() >= needed) {
+      return slot.memory;
+    }
+    if (slot != null) {
+      // Queued ops may use the old memory; a backend frees it after them.
+      slots.remove(name);
+      slot.memory.close();
+    }
+    return backend.allocate(type, Shape.of(needed));
   }
 
   @Override
   public void close() {
-    for (Tensor tensor : slots.values()) {
-      tensor.close();
-    }
+    slots.values().forEach(slot -> slot.memory.close());
     slots.clear();
   }
 }

@@ -37,23 +37,21 @@ public final class HostTensor implements Tensor {
 
   @Override
   public HostTensor rows(long first, long count) {
-    Check.input(
-        first >= 0 && count >= 0 && first <= shape.rows() - count,
-        "Rows %d to %d are outside of a tensor of shape %s",
-        first,
-        first + count,
-        shape);
+    if (first < 0 || count < 0 || first > shape.rows() - count) {
+      throw Check.badInput(
+          "Rows %d to %d are outside of a tensor of shape %s", first, first + count, shape);
+    }
     long start = offset + first * shape.rowElements() * type.bytes();
     return new HostTensor(type, shape.withRows(count), block, start, null);
   }
 
   @Override
   public HostTensor view(Shape other) {
-    Check.input(
-        other.elements() == shape.elements(),
-        "A tensor of shape %s cannot be viewed as %s: the numbers of elements differ",
-        shape,
-        other);
+    if (other.elements() != shape.elements()) {
+      throw Check.badInput(
+          "A tensor of shape %s cannot be viewed as %s: the numbers of elements differ",
+          shape, other);
+    }
     return new HostTensor(type, other, block, offset, null);
   }
 
@@ -156,31 +154,25 @@ public final class HostTensor implements Tensor {
 
   /** Copies elements of a tensor of the same type, not overlapping. */
   public void copy(long element, HostTensor from, long fromElement, long count) {
-    Check.that(
-        element >= 0
-            && fromElement >= 0
-            && element + count <= shape.elements()
-            && fromElement + count <= from.shape.elements()
-            && type == from.type,
-        "Copy of %d elements from %s at %d to %s at %d",
-        count,
-        from,
-        fromElement,
-        this,
-        element);
+    if (element < 0
+        || fromElement < 0
+        || element + count > shape.elements()
+        || fromElement + count > from.shape.elements()
+        || type != from.type) {
+      throw Check.bug(
+          "Copy of %d elements from %s at %d to %s at %d", count, from, fromElement, this, element);
+    }
     int size = type.bytes();
     MemoryUtil.copyMemory(
         from.address() + fromElement * size, address() + element * size, count * size);
   }
 
   private void checkSize(ByteBuffer buffer) {
-    Check.input(
-        buffer.remaining() == bytes(),
-        "A tensor %s%s has %d bytes; the buffer has %d remaining",
-        type,
-        shape,
-        bytes(),
-        buffer.remaining());
+    if (buffer.remaining() != bytes()) {
+      throw Check.badInput(
+          "A tensor %s%s has %d bytes; the buffer has %d remaining",
+          type, shape, bytes(), buffer.remaining());
+    }
   }
 
   @Override

@@ -7,15 +7,20 @@ import org.mixedgpu.base.Check;
 public final class Shape {
   private final long[] dims;
 
+  /**
+   * @param dims kept, not copied
+   */
   private Shape(long[] dims) {
+    for (long dim : dims) {
+      if (dim < 0) {
+        throw Check.badInput("Shape %s has a negative extent", Arrays.toString(dims));
+      }
+    }
     this.dims = dims;
   }
 
   public static Shape of(long... dims) {
     Check.input(dims.length > 0, "A shape needs at least one dimension");
-    for (long dim : dims) {
-      Check.input(dim >= 0, "Shape %s has a negative extent", Arrays.toString(dims));
-    }
     return new Shape(dims.clone());
   }
 
@@ -53,7 +58,12 @@ public final class Shape {
   public Shape withRows(long rows) {
     long[] copy = dims.clone();
     copy[0] = rows;
-    return of(copy);
+    return new Shape(copy);
+  }
+
+  /** Whether one row of both is the same: all dimensions but the first. */
+  public boolean hasRowsOf(Shape other) {
+    return Arrays.equals(dims, 1, dims.length, other.dims, 1, other.dims.length);
   }
 
   @Override

@@ -434,6 +434,100 @@ abstract class BackendContract extends ShapesContract {
     assertThatThrownBy(() -> lane.submit(() -> {})).hasMessageContaining("closed");
   }
 
+  /** Long against what a device needs to notice a stamp, so that half of it is safe to ask for. */
+  private static final long PAUSE_MILLIS = 20;
+
+  @Test
+  @Timeout(20)
+  void stampsAreMomentsInALanesWork() {
+    Tensor x = f32(10_000);
+    Stamp[] stamps = new Stamp[4];
+    try (Lane lane = backend.lane("compute")) {
+      lane.submit(
+          () -> {
+            stamps[0] = backend.stamp();
+            backend.fill(x, 1f);
+            stamps[1] = backend.stamp();
+            pause();
+            backend.add(x, x, x);
+            stamps[2] = backend.stamp();
+            stamps[3] = backend.stamp();
+          });
+      lane.synchronize();
+    }
+    long[] since = new long[stamps.length];
+    for (int i = 0; i < stamps.length; i++) {
+      since[i] = stamps[i].nanosSince(stamps[0]);
+      assertThat(stamps[i].nanosSince(stamps[i])).isZero();
+    }
+    assertThat(since).isSorted();
+    assertThat(since[2] - since[1]).isGreaterThan(PAUSE_MILLIS * 1_000_000 / 2);
+    // A device may count in steps.
+    assertThat(stamps[3].nanosSince(stamps[1]))
+        .isCloseTo(since[3] - since[1], within(5_000 + since[3] / 1000));
+    for (Stamp stamp : stamps) {
+      stamp.close();
+      stamp.close();
+    }
+  }
+
+  @Test
+  @Timeout(20)
+  void whatALaneAwaitsIsBeforeItsNextStamp() {
+    Tensor x = f32(10_000);
+    Stamp[] stamps = new Stamp[3];
+    try (Lane first = backend.lane("first");
+        Lane second = backend.lane("second")) {
+      first.submit(
+          () -> {
+            stamps[0] = backend.stamp();
+            backend.fill(x, 1f);
+            pause();
+            backend.add(x, x, x);
+            stamps[1] = backend.stamp();
+          });
+      second.await(first.record());
+      second.submit(() -> stamps[2] = backend.stamp());
+      second.synchronize();
+    }
+    assertThat(stamps[2].nanosSince(stamps[1])).isNotNegative();
+    assertThat(stamps[2].nanosSince(stamps[0])).isGreaterThan(PAUSE_MILLIS * 1_000_000 / 2);
+    for (Stamp stamp : stamps) {
+      stamp.close();
+    }
+  }
+
+  @Test
+  @Timeout(20)
+  void aStampIsWaitedForAndComesAfterWhatTheSubmitterHasDone() {
+    Tensor x = f32(10_000);
+    Stamp[] onLane = new Stamp[1];
+    CountDownLatch taken = new CountDownLatch(1);
+    backend.fill(x, 1f);
+    Stamp start = backend.stamp();
+    try (Lane lane = backend.lane("compute")) {
+      lane.submit(
+          () -> {
+            backend.add(x, x, x);
+            onLane[0] = backend.stamp();
+            taken.countDown();
+          });
+      uninterrupted(taken);
+      // Nobody else has waited for the device.
+      assertThat(onLane[0].nanosSince(start)).isNotNegative();
+      start.close();
+      onLane[0].close();
+    }
+  }
+
+  private static void pause() {
+    try {
+      Thread.sleep(PAUSE_MILLIS);
+    } catch (InterruptedException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
   private static void uninterrupted(CountDownLatch latch) {
     try {
       latch.await();

@@ -90,6 +90,79 @@ class CudaLanesTest {
     }
   }
 
+  /** The host has queued the work long before the device has done it; stamps tell the latter. */
+  @Test
+  void aStampIsOfTheDevicesTimeAndNotOfTheHosts() {
+    Work work = new Work();
+    Stamp[] stamps = new Stamp[2];
+    long[] queueing = new long[1];
+    try (Lane lane = backend.lane("lane")) {
+      lane.submit(work::queue);
+      lane.synchronize();
+      lane.submit(
+          () -> {
+            long start = System.nanoTime();
+            stamps[0] = backend.stamp();
+            work.queue();
+            stamps[1] = backend.stamp();
+            queueing[0] = System.nanoTime() - start;
+          });
+      lane.synchronize();
+    }
+    assertThat(stamps[1].nanosSince(stamps[0])).isGreaterThan(5 * queueing[0]);
+    stamps[0].close();
+    stamps[1].close();
+  }
+
+  @Test
+  void waitingForAnotherLaneIsNotBetweenATasksStamps() {
+    Work work = new Work();
+    Tensor x = f32(1000);
+    Stamp[] long1 = new Stamp[2];
+    Stamp[] short2 = new Stamp[2];
+    try (Lane first = backend.lane("first");
+        Lane second = backend.lane("second")) {
+      for (int round = 0; round < 2; round++) {
+        first.submit(() -> stamped(long1, work::queue));
+        second.await(first.record());
+        second.submit(() -> stamped(short2, () -> backend.fill(x, 1f)));
+        second.synchronize();
+      }
+    }
+    long waited = long1[1].nanosSince(long1[0]);
+    assertThat(short2[0].nanosSince(long1[1])).isNotNegative();
+    assertThat(short2[1].nanosSince(short2[0])).isLessThan(waited / 5);
+    for (Stamp[] both : new Stamp[][] {long1, short2}) {
+      both[0].close();
+      both[1].close();
+    }
+  }
+
+  private void stamped(Stamp[] into, Runnable work) {
+    for (Stamp before : into) {
+      if (before != null) {
+        before.close();
+      }
+    }
+    into[0] = backend.stamp();
+    work.run();
+    into[1] = backend.stamp();
+  }
+
+  @Test
+  void aStampOfAnotherBackendOrAClosedOneIsRefused() {
+    Stamp own = backend.stamp();
+    try (TrainingBackend other = cuda(Long.MAX_VALUE)) {
+      Stamp theirs = other.stamp();
+      assertThatThrownBy(() -> own.nanosSince(theirs)).hasMessageContaining("same backend");
+      theirs.close();
+    }
+    Stamp later = backend.stamp();
+    own.close();
+    assertThatThrownBy(() -> later.nanosSince(own)).hasMessageContaining("closed");
+    later.close();
+  }
+
   @Test
   void whatTheSubmitterHasQueuedComesFirst() {
     Work work = new Work();

@@ -64,6 +64,11 @@ abstract class ReferenceOps implements TrainingBackend {
   public void synchronize() {}
 
   @Override
+  public Stamp stamp() {
+    return HostStamp.now();
+  }
+
+  @Override
   public void close() {
     memory.close();
   }

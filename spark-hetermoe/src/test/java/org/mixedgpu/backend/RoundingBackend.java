@@ -113,6 +113,11 @@ public class RoundingBackend implements TrainingBackend {
   public void synchronize() {}
 
   @Override
+  public Stamp stamp() {
+    return HostStamp.now();
+  }
+
+  @Override
   public void fill(Tensor out, float value) {
     checks.fill(out);
     try (Widened f = new Widened()) {

@@ -7,8 +7,10 @@ import org.mixedgpu.backend.AttentionShape;
 import org.mixedgpu.backend.BackendKind;
 import org.mixedgpu.backend.CpuOptions;
 import org.mixedgpu.backend.HostLane;
+import org.mixedgpu.backend.HostStamp;
 import org.mixedgpu.backend.Lane;
 import org.mixedgpu.backend.MemoryUse;
+import org.mixedgpu.backend.Stamp;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.backend.TrainingOpChecks;
 import org.mixedgpu.backend.Transpose;
@@ -115,6 +117,11 @@ public final class CpuBackend implements TrainingBackend {
   /** Nothing to wait for: an op of the default lane is done when it returns. */
   @Override
   public void synchronize() {}
+
+  @Override
+  public Stamp stamp() {
+    return HostStamp.now();
+  }
 
   @Override
   public void fill(Tensor out, float value) {

@@ -82,25 +82,27 @@ final class CudaAttention {
             1,
             STATISTICS_THREADS,
             0,
-            statistics,
-            progress,
-            dOut,
-            out,
-            logSumExp,
-            call.queries(),
-            shape.queryHeads(),
-            call.padded());
+            device
+                .arguments()
+                .add(statistics)
+                .add(progress)
+                .add(dOut)
+                .add(out)
+                .add(logSumExp)
+                .add(call.queries())
+                .add(shape.queryHeads())
+                .add(call.padded()));
     variant(call, dQ, dK, dV, dOut)
         .backward(call, new AttentionGradients(dQ, dK, dV, dOut, statistics, progress));
   }
 
   private static AttentionCall call(
       AttentionShape shape, CudaTensor q, CudaTensor k, CudaTensor v) {
-    Check.input(
-        shape.headDim() <= PlainAttention.MOST_HEAD_DIM,
-        "Attention on a GPU takes heads of up to %d elements; found %d; use the backend cpu",
-        PlainAttention.MOST_HEAD_DIM,
-        shape.headDim());
+    if (shape.headDim() > PlainAttention.MOST_HEAD_DIM) {
+      throw Check.badInput(
+          "Attention on a GPU takes heads of up to %d elements; found %d; use the backend cpu",
+          PlainAttention.MOST_HEAD_DIM, shape.headDim());
+    }
     return new AttentionCall(shape, q, k, v);
   }
 

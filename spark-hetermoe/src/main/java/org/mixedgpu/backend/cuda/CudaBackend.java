@@ -7,6 +7,7 @@ import org.mixedgpu.backend.BackendKind;
 import org.mixedgpu.backend.CudaOptions;
 import org.mixedgpu.backend.Lane;
 import org.mixedgpu.backend.MemoryUse;
+import org.mixedgpu.backend.Stamp;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.backend.TrainingOpChecks;
 import org.mixedgpu.backend.Transpose;
@@ -117,12 +118,11 @@ public final class CudaBackend implements TrainingBackend {
   }
 
   private static void checkSize(Tensor tensor, ByteBuffer buffer) {
-    Check.input(
-        buffer.remaining() == tensor.bytes(),
-        "A tensor %s has %d bytes; the buffer has %d remaining",
-        tensor,
-        tensor.bytes(),
-        buffer.remaining());
+    if (buffer.remaining() != tensor.bytes()) {
+      throw Check.badInput(
+          "A tensor %s has %d bytes; the buffer has %d remaining",
+          tensor, tensor.bytes(), buffer.remaining());
+    }
   }
 
   @Override
@@ -133,6 +133,11 @@ public final class CudaBackend implements TrainingBackend {
   @Override
   public void synchronize() {
     device.current().synchronize();
+  }
+
+  @Override
+  public Stamp stamp() {
+    return begin().stamp();
   }
 
   @Override

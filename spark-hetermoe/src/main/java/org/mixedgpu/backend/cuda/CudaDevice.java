@@ -10,6 +10,7 @@ import java.util.concurrent.atomic.LongAdder;
 import jcuda.driver.CUcontext;
 import jcuda.driver.CUdevice;
 import jcuda.driver.CUdevice_attribute;
+import jcuda.driver.CUevent_flags;
 import jcuda.driver.CUresult;
 import jcuda.driver.JCudaDriver;
 import org.mixedgpu.backend.CudaOptions;
@@ -53,7 +54,8 @@ final class CudaDevice implements AutoCloseable {
   private final int sharedBytesPerBlock;
   private final Nvrtc nvrtc;
   private final LongAdder launches = new LongAdder();
-  private final CudaEvents events = new CudaEvents(this);
+  private final CudaEvents events = new CudaEvents(this, CUevent_flags.CU_EVENT_DISABLE_TIMING);
+  private final CudaEvents timers = new CudaEvents(this, CUevent_flags.CU_EVENT_DEFAULT);
   private final CudaMemory memory;
   private final CudaStreams streams;
   private final CudaFaults faults;
@@ -261,8 +263,14 @@ final class CudaDevice implements AutoCloseable {
     return kernels;
   }
 
+  /** For order alone, which is cheaper than time. */
   CudaEvents events() {
     return events;
+  }
+
+  /** Events that note the time. */
+  CudaEvents timers() {
+    return timers;
   }
 
   /** For kernels that check an index: the address is what they get as {@code faults}. */
@@ -282,6 +290,14 @@ final class CudaDevice implements AutoCloseable {
   /** The CUstream of the calling thread. */
   long stream() {
     return current().address();
+  }
+
+  /**
+   * For the next launch of the calling thread, none of them written yet. Scratch memory is asked
+   * for before, because making some uses the same memory.
+   */
+  LaunchArguments arguments() {
+    return current().arguments().start();
   }
 
   /** Of the calling thread's stream. */
@@ -332,6 +348,7 @@ final class CudaDevice implements AutoCloseable {
     streams.close();
     kernels.close();
     events.close();
+    timers.close();
     closed = true;
     memory.close();
     check(JCudaDriver.cuDevicePrimaryCtxRelease(handle), "cuDevicePrimaryCtxRelease", "");

@@ -16,14 +16,14 @@ final class CudaElementwise {
   }
 
   void fill(CudaTensor out, float value) {
-    launch("fill", out, out, value, elements(out));
+    launch("fill", out, device.arguments().add(out).add(value));
   }
 
   void copy(CudaTensor out, CudaTensor in) {
+    LaunchArguments arguments = device.arguments().add(out).add(in);
     if (out.type() == in.type()) {
       String function = in.type().bytes() == 4 ? "copyWords" : "copyHalves";
-      int packed = Geometry.packed(in.type());
-      launch(function, DType.F32, packed, elements(out), out, in, elements(out));
+      launch(function, DType.F32, Geometry.packed(in.type()), elements(out), arguments);
       return;
     }
     String function =
@@ -32,45 +32,48 @@ final class CudaElementwise {
           case BF16 -> "copyToBf16";
           default -> "copyToF16";
         };
-    launch(function, in.type(), CONVERTED, elements(out), out, in, elements(out));
+    launch(function, in.type(), CONVERTED, elements(out), arguments);
   }
 
   void add(CudaTensor out, CudaTensor a, CudaTensor b) {
-    launch("add", out, out, a, b, elements(out));
+    launch("add", out, device.arguments().add(out).add(a).add(b));
   }
 
   void scale(CudaTensor x, float factor) {
-    launch("scale", x, x, factor, elements(x));
+    launch("scale", x, device.arguments().add(x).add(factor));
   }
 
   void swiglu(CudaTensor out, CudaTensor gate, CudaTensor up) {
-    launch("swiglu", out, out, gate, up, elements(out));
+    launch("swiglu", out, device.arguments().add(out).add(gate).add(up));
   }
 
   void swigluBackward(
       CudaTensor dGate, CudaTensor dUp, CudaTensor dOut, CudaTensor gate, CudaTensor up) {
-    launch("swigluBackward", dOut, dGate, dUp, dOut, gate, up, elements(dOut));
+    launch(
+        "swigluBackward", dOut, device.arguments().add(dGate).add(dUp).add(dOut).add(gate).add(up));
   }
 
-  private static Long elements(CudaTensor x) {
+  private static long elements(CudaTensor x) {
     return x.shape().elements();
   }
 
   /** On all elements of tensors that are like this one. */
-  private void launch(String function, CudaTensor like, Object... arguments) {
-    int packed = Geometry.packed(like.type());
-    launch(function, like.type(), packed, elements(like), arguments);
+  private void launch(String function, CudaTensor like, LaunchArguments arguments) {
+    launch(function, like.type(), Geometry.packed(like.type()), elements(like), arguments);
   }
 
   /**
    * @param type what T is
    * @param packed elements per access
+   * @param arguments but for the number of elements, which is the last
    */
-  private void launch(String function, DType type, int packed, long elements, Object... arguments) {
+  private void launch(
+      String function, DType type, int packed, long elements, LaunchArguments arguments) {
     long perBlock = (long) Geometry.THREADS * packed;
     device
         .kernels()
         .get(FILE, function, type)
-        .launch(Geometry.parts(elements, perBlock), 1, 1, Geometry.THREADS, 0, arguments);
+        .launch(
+            Geometry.parts(elements, perBlock), 1, 1, Geometry.THREADS, 0, arguments.add(elements));
   }
 }

@@ -2,16 +2,20 @@ package org.mixedgpu.backend.cuda;
 
 import java.util.ArrayDeque;
 import jcuda.driver.CUevent;
-import jcuda.driver.CUevent_flags;
 import jcuda.driver.JCudaDriver;
 
-/** The driver's events that a device has made and that mark no point at the moment. */
+/** The driver's events of one kind that a device has made and that mark no point at the moment. */
 final class CudaEvents {
   private final CudaDevice device;
+  private final int flags;
   private final ArrayDeque<CUevent> free = new ArrayDeque<>();
 
-  CudaEvents(CudaDevice device) {
+  /**
+   * @param flags of cuEventCreate
+   */
+  CudaEvents(CudaDevice device, int flags) {
     this.device = device;
+    this.flags = flags;
   }
 
   /** An event that marks nothing yet. */
@@ -23,10 +27,7 @@ final class CudaEvents {
       }
     }
     CUevent event = new CUevent();
-    device.check(
-        JCudaDriver.cuEventCreate(event, CUevent_flags.CU_EVENT_DISABLE_TIMING),
-        "cuEventCreate",
-        "");
+    device.check(JCudaDriver.cuEventCreate(event, flags), "cuEventCreate", "");
     return event;
   }
 

@@ -57,13 +57,15 @@ final class CudaLoss {
             1,
             threads,
             kept * bytes,
-            rowLoss,
-            dLogits,
-            logits,
-            targets,
-            width,
-            gradScale,
-            kept,
-            device.faults().pointer());
+            device
+                .arguments()
+                .add(rowLoss)
+                .add(dLogits)
+                .add(logits)
+                .add(targets)
+                .add(width)
+                .add(gradScale)
+                .add(kept)
+                .add(device.faults().pointer()));
   }
 }

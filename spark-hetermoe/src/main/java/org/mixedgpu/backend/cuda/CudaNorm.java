@@ -38,14 +38,16 @@ final class CudaNorm {
             1,
             threads,
             0,
-            out,
-            inverseRms,
-            x,
-            gain,
-            rows,
-            width,
-            epsilon,
-            lanes);
+            device
+                .arguments()
+                .add(out)
+                .add(inverseRms)
+                .add(x)
+                .add(gain)
+                .add(rows)
+                .add(width)
+                .add(epsilon)
+                .add(lanes));
   }
 
   void rmsNormBackward(
@@ -78,14 +80,16 @@ final class CudaNorm {
             1,
             threads,
             0,
-            dX,
-            dOut,
-            x,
-            gain,
-            inverseRms,
-            rows,
-            width,
-            lanes);
+            device
+                .arguments()
+                .add(dX)
+                .add(dOut)
+                .add(x)
+                .add(gain)
+                .add(inverseRms)
+                .add(rows)
+                .add(width)
+                .add(lanes));
   }
 
   /** Each row is read once; a block adds up its rows' share of the gain's gradient. */
@@ -108,7 +112,22 @@ final class CudaNorm {
     CudaTensor partial = dGain == null ? null : CudaRows.partial(device, blocks * width);
     kernel("rmsNormBackward", x)
         .launch(
-            blocks, 1, 1, threads, 0, dX, partial, dOut, x, gain, inverseRms, rows, width, lanes);
+            blocks,
+            1,
+            1,
+            threads,
+            0,
+            device
+                .arguments()
+                .add(dX)
+                .add(partial)
+                .add(dOut)
+                .add(x)
+                .add(gain)
+                .add(inverseRms)
+                .add(rows)
+                .add(width)
+                .add(lanes));
     if (dGain != null) {
       CudaRows.addPartials(device, dGain, partial, blocks, width, true);
     }
@@ -128,14 +147,16 @@ final class CudaNorm {
             1,
             Geometry.THREADS,
             0,
-            partial,
-            dOut,
-            x,
-            inverseRms,
-            rows,
-            width,
-            cut.lanes(),
-            cut.rowsPerBlock());
+            device
+                .arguments()
+                .add(partial)
+                .add(dOut)
+                .add(x)
+                .add(inverseRms)
+                .add(rows)
+                .add(width)
+                .add(cut.lanes())
+                .add(cut.rowsPerBlock()));
     CudaRows.addPartials(device, dGain, partial, cut.parts(), width, true);
   }
 
@@ -164,15 +185,17 @@ final class CudaNorm {
             1,
             Geometry.THREADS,
             0,
-            x,
-            cos,
-            sin,
-            rows,
-            heads,
-            half,
-            firstPosition,
-            sequence,
-            inverse ? -1f : 1f);
+            device
+                .arguments()
+                .add(x)
+                .add(cos)
+                .add(sin)
+                .add(rows)
+                .add(heads)
+                .add(half)
+                .add(firstPosition)
+                .add(sequence)
+                .add(inverse ? -1f : 1f));
   }
 
   private static int lanes(long width, int access, int most) {

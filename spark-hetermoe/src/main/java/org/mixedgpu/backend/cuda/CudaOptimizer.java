@@ -38,21 +38,23 @@ final class CudaOptimizer {
             1,
             Geometry.THREADS,
             0,
-            param,
-            firstMoment,
-            secondMoment,
-            gradient,
-            working,
-            n,
-            step.beta1(),
-            step.beta2(),
-            1 - step.beta1(),
-            1 - step.beta2(),
-            step.gradScale(),
-            step.epsilon(),
-            (float) (1 - (double) step.learningRate() * step.weightDecay()),
-            (float) (step.learningRate() / correction1),
-            (float) (1 / Math.sqrt(correction2)));
+            device
+                .arguments()
+                .add(param)
+                .add(firstMoment)
+                .add(secondMoment)
+                .add(gradient)
+                .add(working)
+                .add(n)
+                .add(step.beta1())
+                .add(step.beta2())
+                .add(1 - step.beta1())
+                .add(1 - step.beta2())
+                .add(step.gradScale())
+                .add(step.epsilon())
+                .add((float) (1 - (double) step.learningRate() * step.weightDecay()))
+                .add((float) (step.learningRate() / correction1))
+                .add((float) (1 / Math.sqrt(correction2))));
   }
 
   void sumSquares(CudaTensor out, CudaTensor x) {
@@ -65,10 +67,16 @@ final class CudaOptimizer {
     device
         .kernels()
         .get(FILE, "sumSquares", DType.F32)
-        .launch(blocks, 1, 1, Geometry.THREADS, 0, partial, x, n);
+        .launch(blocks, 1, 1, Geometry.THREADS, 0, device.arguments().add(partial).add(x).add(n));
     device
         .kernels()
         .get(FILE, "sumPartials", DType.F32)
-        .launch(1, 1, 1, Geometry.THREADS, 0, out, partial, (int) blocks);
+        .launch(
+            1,
+            1,
+            1,
+            Geometry.THREADS,
+            0,
+            device.arguments().add(out).add(partial).add((int) blocks));
   }
 }

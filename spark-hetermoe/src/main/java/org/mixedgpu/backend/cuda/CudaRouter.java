@@ -38,14 +38,16 @@ final class CudaRouter {
             1,
             Geometry.THREADS,
             0,
-            probs,
-            weights,
-            experts,
-            logits,
-            rows,
-            (int) count,
-            (int) experts.shape().dim(1),
-            renormalise ? 1 : 0);
+            device
+                .arguments()
+                .add(probs)
+                .add(weights)
+                .add(experts)
+                .add(logits)
+                .add(rows)
+                .add((int) count)
+                .add((int) experts.shape().dim(1))
+                .add(renormalise ? 1 : 0));
   }
 
   void sortByExpert(CudaTensor slotOf, CudaTensor rowOf, CudaTensor offsets, CudaTensor experts) {
@@ -72,18 +74,20 @@ final class CudaRouter {
             1,
             Geometry.THREADS,
             0,
-            dLogits,
-            dWeights,
-            probs,
-            weights,
-            experts,
-            logits,
-            auxByExpert,
-            rows,
-            (int) probs.shape().dim(1),
-            (int) experts.shape().dim(1),
-            renormalise ? 1 : 0,
-            zScale,
-            device.faults().pointer());
+            device
+                .arguments()
+                .add(dLogits)
+                .add(dWeights)
+                .add(probs)
+                .add(weights)
+                .add(experts)
+                .add(logits)
+                .add(auxByExpert)
+                .add(rows)
+                .add((int) probs.shape().dim(1))
+                .add((int) experts.shape().dim(1))
+                .add(renormalise ? 1 : 0)
+                .add(zScale)
+                .add(device.faults().pointer()));
   }
 }

@@ -105,6 +105,13 @@ final class CudaStream {
     return mark;
   }
 
+  /** The moment at which the stream gets here; the caller closes it. */
+  synchronized CudaStamp stamp() {
+    CUevent event = device.timers().take();
+    device.check(JCudaDriver.cuEventRecord(event, handle), "cuEventRecord", this);
+    return new CudaStamp(device, event);
+  }
+
   /** Lets the other stream go on only after all that is queued here by now. */
   void comesBefore(CudaStream other) {
     CUevent event = device.events().take();

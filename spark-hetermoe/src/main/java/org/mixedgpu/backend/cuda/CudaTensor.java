@@ -37,23 +37,21 @@ final class CudaTensor implements Tensor {
 
   @Override
   public CudaTensor rows(long first, long count) {
-    Check.input(
-        first >= 0 && count >= 0 && first <= shape.rows() - count,
-        "Rows %d to %d are outside of a tensor of shape %s",
-        first,
-        first + count,
-        shape);
+    if (first < 0 || count < 0 || first > shape.rows() - count) {
+      throw Check.badInput(
+          "Rows %d to %d are outside of a tensor of shape %s", first, first + count, shape);
+    }
     long start = offset + first * shape.rowElements() * type.bytes();
     return new CudaTensor(type, shape.withRows(count), block, start, false);
   }
 
   @Override
   public CudaTensor view(Shape other) {
-    Check.input(
-        other.elements() == shape.elements(),
-        "A tensor of shape %s cannot be viewed as %s: the numbers of elements differ",
-        shape,
-        other);
+    if (other.elements() != shape.elements()) {
+      throw Check.badInput(
+          "A tensor of shape %s cannot be viewed as %s: the numbers of elements differ",
+          shape, other);
+    }
     return new CudaTensor(type, other, block, offset, false);
   }
 

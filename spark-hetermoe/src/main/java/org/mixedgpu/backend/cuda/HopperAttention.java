@@ -56,18 +56,20 @@ final class HopperAttention implements AttentionKernels {
             1,
             tiles.threads(),
             tiles.bytes(shape.headDim()),
-            maps.queries(call, out, HopperTiles.ROWS),
-            maps.queries(call, call.q(), HopperTiles.ROWS),
-            maps.keys(call, call.k(), tiles.other()),
-            maps.keys(call, call.v(), tiles.other()),
-            logSumExp,
-            call.queries(),
-            call.keys(),
-            shape.queryHeads(),
-            shape.kvHeads(),
-            shape.batch(),
-            shape.window(),
-            shape.scale());
+            device
+                .arguments()
+                .add(maps.queries(call, out, HopperTiles.ROWS))
+                .add(maps.queries(call, call.q(), HopperTiles.ROWS))
+                .add(maps.keys(call, call.k(), tiles.other()))
+                .add(maps.keys(call, call.v(), tiles.other()))
+                .add(logSumExp)
+                .add(call.queries())
+                .add(call.keys())
+                .add(shape.queryHeads())
+                .add(shape.kvHeads())
+                .add(shape.batch())
+                .add(shape.window())
+                .add(shape.scale()));
   }
 
   @Override
@@ -90,20 +92,22 @@ final class HopperAttention implements AttentionKernels {
             1,
             tiles.threads(),
             tiles.bytes(shape.headDim()),
-            maps.queries(call, gradients.dQ(), HopperTiles.ROWS),
-            maps.queries(call, gradients.dOut(), HopperTiles.ROWS),
-            maps.queries(call, call.q(), HopperTiles.ROWS),
-            maps.keys(call, call.k(), tiles.other()),
-            maps.keys(call, call.v(), tiles.other()),
-            gradients.statistics(),
-            call.queries(),
-            call.keys(),
-            shape.queryHeads(),
-            shape.kvHeads(),
-            shape.batch(),
-            shape.window(),
-            shape.scale(),
-            call.padded());
+            device
+                .arguments()
+                .add(maps.queries(call, gradients.dQ(), HopperTiles.ROWS))
+                .add(maps.queries(call, gradients.dOut(), HopperTiles.ROWS))
+                .add(maps.queries(call, call.q(), HopperTiles.ROWS))
+                .add(maps.keys(call, call.k(), tiles.other()))
+                .add(maps.keys(call, call.v(), tiles.other()))
+                .add(gradients.statistics())
+                .add(call.queries())
+                .add(call.keys())
+                .add(shape.queryHeads())
+                .add(shape.kvHeads())
+                .add(shape.batch())
+                .add(shape.window())
+                .add(shape.scale())
+                .add(call.padded()));
   }
 
   private void keys(AttentionCall call, AttentionGradients gradients) {
@@ -116,21 +120,23 @@ final class HopperAttention implements AttentionKernels {
             1,
             tiles.threads(),
             tiles.bytes(shape.headDim()),
-            maps.keys(call, gradients.dK(), HopperTiles.ROWS),
-            maps.keys(call, gradients.dV(), HopperTiles.ROWS),
-            maps.queries(call, gradients.dOut(), tiles.other()),
-            maps.queries(call, call.q(), tiles.other()),
-            maps.keys(call, call.k(), HopperTiles.ROWS),
-            maps.keys(call, call.v(), HopperTiles.ROWS),
-            gradients.statistics(),
-            call.queries(),
-            call.keys(),
-            shape.queryHeads(),
-            shape.kvHeads(),
-            shape.batch(),
-            shape.window(),
-            shape.scale(),
-            call.padded());
+            device
+                .arguments()
+                .add(maps.keys(call, gradients.dK(), HopperTiles.ROWS))
+                .add(maps.keys(call, gradients.dV(), HopperTiles.ROWS))
+                .add(maps.queries(call, gradients.dOut(), tiles.other()))
+                .add(maps.queries(call, call.q(), tiles.other()))
+                .add(maps.keys(call, call.k(), HopperTiles.ROWS))
+                .add(maps.keys(call, call.v(), HopperTiles.ROWS))
+                .add(gradients.statistics())
+                .add(call.queries())
+                .add(call.keys())
+                .add(shape.queryHeads())
+                .add(shape.kvHeads())
+                .add(shape.batch())
+                .add(shape.window())
+                .add(shape.scale())
+                .add(call.padded()));
   }
 
   private void onePass(AttentionCall call, AttentionGradients gradients) {
@@ -152,23 +158,25 @@ final class HopperAttention implements AttentionKernels {
             1,
             tiles.threads(),
             tiles.bytes(shape.headDim()),
-            maps.keys(call, gradients.dK(), HopperTiles.ROWS),
-            maps.keys(call, gradients.dV(), HopperTiles.ROWS),
-            maps.queries(call, gradients.dOut(), tiles.other()),
-            maps.queries(call, call.q(), tiles.other()),
-            maps.keys(call, call.k(), HopperTiles.ROWS),
-            maps.keys(call, call.v(), HopperTiles.ROWS),
-            sums,
-            gradients.progress(),
-            gradients.statistics(),
-            call.queries(),
-            call.keys(),
-            shape.queryHeads(),
-            shape.kvHeads(),
-            shape.batch(),
-            shape.window(),
-            shape.scale(),
-            call.padded());
+            device
+                .arguments()
+                .add(maps.keys(call, gradients.dK(), HopperTiles.ROWS))
+                .add(maps.keys(call, gradients.dV(), HopperTiles.ROWS))
+                .add(maps.queries(call, gradients.dOut(), tiles.other()))
+                .add(maps.queries(call, call.q(), tiles.other()))
+                .add(maps.keys(call, call.k(), HopperTiles.ROWS))
+                .add(maps.keys(call, call.v(), HopperTiles.ROWS))
+                .add(sums)
+                .add(gradients.progress())
+                .add(gradients.statistics())
+                .add(call.queries())
+                .add(call.keys())
+                .add(shape.queryHeads())
+                .add(shape.kvHeads())
+                .add(shape.batch())
+                .add(shape.window())
+                .add(shape.scale())
+                .add(call.padded()));
     device
         .kernels()
         .get(ONE_PASS_FILE, "attentionBackwardFinish", call.type(), defines)
@@ -178,12 +186,14 @@ final class HopperAttention implements AttentionKernels {
             1,
             FINISH_THREADS,
             0,
-            gradients.dQ(),
-            sums,
-            call.queries(),
-            shape.queryHeads(),
-            shape.scale(),
-            call.padded());
+            device
+                .arguments()
+                .add(gradients.dQ())
+                .add(sums)
+                .add(call.queries())
+                .add(shape.queryHeads())
+                .add(shape.scale())
+                .add(call.padded()));
   }
 
   private Kernel kernel(String file, AttentionPass pass, AttentionCall call, HopperTiles tiles) {

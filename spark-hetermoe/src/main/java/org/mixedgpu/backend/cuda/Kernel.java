@@ -1,6 +1,5 @@
 package org.mixedgpu.backend.cuda;
 
-import java.util.Arrays;
 import jcuda.driver.CUfunction_attribute;
 import jcuda.driver.CUresult;
 import jcuda.driver.JCudaDriver;
@@ -27,28 +26,28 @@ final class Kernel {
     this.address = function.address();
   }
 
+  /** As the next, of arguments that were not written yet, each in an object. */
+  void launch(long gridX, long gridY, int gridZ, int blockX, int sharedBytes, Object... arguments) {
+    launch(gridX, gridY, gridZ, blockX, sharedBytes, device.arguments().addAll(arguments));
+  }
+
   /**
    * Queues a launch on the calling thread's stream; nothing where the grid is empty.
    *
    * @param sharedBytes of dynamic shared memory, up to {@link CudaDevice#sharedBytesPerBlock}
-   * @param arguments Long for addresses and 64-bit numbers, Integer, Float, {@link CudaTensor} for
-   *     its address, null for address 0, byte[] for a structure by value such as a tensor map
+   * @param arguments of {@link CudaDevice#arguments}
    */
-  void launch(long gridX, long gridY, int gridZ, int blockX, int sharedBytes, Object... arguments) {
+  void launch(
+      long gridX, long gridY, int gridZ, int blockX, int sharedBytes, LaunchArguments arguments) {
     if (gridX == 0 || gridY == 0 || gridZ == 0) {
       return;
     }
-    Check.that(
-        gridX > 0 && gridX <= MOST_GRID_X && gridY <= MOST_GRID_YZ && gridZ <= MOST_GRID_YZ,
-        "%s cannot be launched on a grid of %d x %d x %d",
-        name,
-        gridX,
-        gridY,
-        gridZ);
+    if (gridX < 0 || gridX > MOST_GRID_X || gridY > MOST_GRID_YZ || gridZ > MOST_GRID_YZ) {
+      throw Check.bug("%s cannot be launched on a grid of %d x %d x %d", name, gridX, gridY, gridZ);
+    }
     if (sharedBytes > allowedSharedBytes) {
       allow(sharedBytes);
     }
-    CudaStream stream = device.current();
     int result =
         DriverCalls.cuLaunchKernel(
             address,
@@ -59,8 +58,8 @@ final class Kernel {
             1,
             1,
             sharedBytes,
-            stream.address(),
-            stream.arguments().pack(arguments),
+            device.stream(),
+            arguments.table(),
             0);
     if (result != CUresult.CUDA_SUCCESS) {
       throw device.failed(
@@ -68,7 +67,7 @@ final class Kernel {
           "cuLaunchKernel",
           String.format(
               "%s, grid %d x %d x %d, block %d, %d bytes of shared memory, arguments %s",
-              name, gridX, gridY, gridZ, blockX, sharedBytes, Arrays.toString(arguments)));
+              name, gridX, gridY, gridZ, blockX, sharedBytes, arguments));
     }
     device.launches().increment();
   }

@@ -27,15 +27,33 @@ final class Kernels {
   private final Map<ModuleKey, CUmodule> modules = new ConcurrentHashMap<>();
   private final Map<KernelKey, Kernel> kernels = new ConcurrentHashMap<>();
 
+  /** Those without defines by file, function and type: found without making a key. */
+  private final Map<String, Map<String, Kernel[]>> plain = new ConcurrentHashMap<>();
+
   Kernels(CudaDevice device, Nvrtc nvrtc, KernelCache cache) {
     this.device = device;
     this.nvrtc = nvrtc;
     this.cache = cache;
   }
 
+  /** A kernel for this device, of a file without defines; allocates nothing but the first time. */
+  Kernel get(String file, String function, DType type) {
+    Map<String, Kernel[]> functions = plain.get(file);
+    Kernel[] byType = functions == null ? null : functions.get(function);
+    Kernel found = byType == null ? null : byType[type.ordinal()];
+    return found == null ? first(file, function, type) : found;
+  }
+
+  private Kernel first(String file, String function, DType type) {
+    Kernel found = get(file, function, type, new String[0]);
+    plain.computeIfAbsent(file, name -> new ConcurrentHashMap<>())
+            .computeIfAbsent(function, name -> new Kernel[DType.values().length])[type.ordinal()] =
+        found;
+    return found;
+  }
+
   /**
-   * A kernel for this device. A look-up hashes its arguments: launchers that are called often keep
-   * what they got.
+   * A kernel for this device. A look-up makes a key of its arguments and hashes it.
    *
    * @param file name of the resource without {@code .cu}; a variant has its suffix, such as {@code
    *     attention.sm90}
@@ -45,7 +63,9 @@ final class Kernels {
    */
   Kernel get(String file, String function, DType type, String... defines) {
     ModuleKey module = new ModuleKey(file, type, List.of(defines));
-    return kernels.computeIfAbsent(new KernelKey(module, function), this::find);
+    KernelKey key = new KernelKey(module, function);
+    Kernel found = kernels.get(key);
+    return found == null ? kernels.computeIfAbsent(key, this::find) : found;
   }
 
   private Kernel find(KernelKey key) {
@@ -78,6 +98,7 @@ final class Kernels {
   }
 
   void close() {
+    plain.clear();
     kernels.clear();
     for (CUmodule module : modules.values()) {
       device.check(JCudaDriver.cuModuleUnload(module), "cuModuleUnload", "");

@@ -4,6 +4,8 @@ import com.sun.jna.Native;
 import com.sun.jna.Pointer;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.util.ArrayList;
+import java.util.List;
 import org.mixedgpu.base.Check;
 
 /**
@@ -25,6 +27,13 @@ final class LaunchArguments {
           .order(ByteOrder.nativeOrder());
   private final long address = Pointer.nativeValue(Native.getDirectBufferPointer(memory));
 
+  /** Of the launch whose arguments are being written, for {@link #toString}. */
+  private final char[] kinds = new char[MOST];
+
+  private final CudaTensor[] tensors = new CudaTensor[MOST];
+  private int count;
+  private int end;
+
   /** The address of 8 bytes for a call that returns a number through a pointer. */
   long cell() {
     return address;
@@ -41,47 +50,108 @@ final class LaunchArguments {
     return address;
   }
 
+  /** Begins the arguments of a launch; nothing else may use this memory until it is queued. */
+  LaunchArguments start() {
+    count = 0;
+    end = TABLE_BYTES;
+    return this;
+  }
+
   /**
-   * Writes the arguments; returns the address of the table.
+   * The tensor's address.
    *
-   * @param arguments Long, Integer, Float, {@link CudaTensor} (its address), byte[] (by value) or
-   *     null (address 0)
+   * @param tensor null for address 0
    */
-  long pack(Object... arguments) {
-    Check.that(
-        arguments.length <= MOST,
-        "A launch has %d arguments; at most %d fit",
-        arguments.length,
-        MOST);
-    int at = TABLE_BYTES;
-    for (int i = 0; i < arguments.length; i++) {
-      Object argument = arguments[i];
-      if (argument instanceof byte[] bytes) {
-        at = (at + TENSOR_MAP_ALIGNMENT - 1) & -TENSOR_MAP_ALIGNMENT;
-        Check.that(
-            at + bytes.length <= TABLE_BYTES + VALUE_BYTES,
-            "The arguments of a launch are larger than %d bytes",
-            VALUE_BYTES);
-        memory.put(at, bytes);
-        memory.putLong(i * Long.BYTES, address + at);
-        at += (bytes.length + Long.BYTES - 1) & -Long.BYTES;
-        continue;
-      }
-      if (argument instanceof CudaTensor tensor) {
-        memory.putLong(at, tensor.pointer());
+  LaunchArguments add(CudaTensor tensor) {
+    memory.putLong(next(Long.BYTES, Long.BYTES), tensor == null ? 0 : tensor.pointer());
+    return added('t', tensor);
+  }
+
+  /** An address or a 64-bit number. */
+  LaunchArguments add(long number) {
+    memory.putLong(next(Long.BYTES, Long.BYTES), number);
+    return added('l', null);
+  }
+
+  LaunchArguments add(int number) {
+    memory.putInt(next(Integer.BYTES, Long.BYTES), number);
+    return added('i', null);
+  }
+
+  LaunchArguments add(float number) {
+    memory.putFloat(next(Float.BYTES, Long.BYTES), number);
+    return added('f', null);
+  }
+
+  /** A structure by value, such as a tensor map. */
+  LaunchArguments add(byte[] structure) {
+    memory.put(next(structure.length, TENSOR_MAP_ALIGNMENT), structure);
+    return added('s', null);
+  }
+
+  /**
+   * Arguments whose types are known only when it runs.
+   *
+   * @param arguments Long, Integer, Float, {@link CudaTensor}, byte[] or null for address 0
+   */
+  LaunchArguments addAll(Object... arguments) {
+    for (Object argument : arguments) {
+      if (argument == null || argument instanceof CudaTensor) {
+        add((CudaTensor) argument);
       } else if (argument instanceof Long number) {
-        memory.putLong(at, number);
+        add(number.longValue());
       } else if (argument instanceof Integer number) {
-        memory.putInt(at, number);
+        add(number.intValue());
       } else if (argument instanceof Float number) {
-        memory.putFloat(at, number);
+        add(number.floatValue());
+      } else if (argument instanceof byte[] structure) {
+        add(structure);
       } else {
-        Check.that(argument == null, "Argument %d of a launch is %s", i, argument);
-        memory.putLong(at, 0);
+        throw Check.bug("Argument %d of a launch is %s", count, argument);
       }
-      memory.putLong(i * Long.BYTES, address + at);
-      at += Long.BYTES;
     }
+    return this;
+  }
+
+  /** Where the next argument lies; its place is noted in the table. */
+  private int next(int bytes, int alignment) {
+    int at = (end + alignment - 1) & -alignment;
+    if (count == MOST || at + bytes > TABLE_BYTES + VALUE_BYTES) {
+      throw Check.bug(
+          "The arguments of a launch are more than %d or larger than %d bytes", MOST, VALUE_BYTES);
+    }
+    memory.putLong(count * Long.BYTES, address + at);
+    end = at + bytes;
+    return at;
+  }
+
+  private LaunchArguments added(char kind, CudaTensor tensor) {
+    kinds[count] = kind;
+    tensors[count] = tensor;
+    count++;
+    return this;
+  }
+
+  /** The address of the table. */
+  long table() {
     return address;
+  }
+
+  /** For messages. */
+  @Override
+  public String toString() {
+    List<Object> shown = new ArrayList<>();
+    for (int i = 0; i < count; i++) {
+      int at = (int) (memory.getLong(i * Long.BYTES) - address);
+      shown.add(
+          switch (kinds[i]) {
+            case 'l' -> memory.getLong(at);
+            case 'i' -> memory.getInt(at);
+            case 'f' -> memory.getFloat(at);
+            case 's' -> "a structure";
+            default -> tensors[i];
+          });
+    }
+    return shown.toString();
   }
 }

@@ -33,17 +33,19 @@ final class PlainAttention implements AttentionKernels {
             1,
             WARPS * 32,
             sharedBytes(shape, 1),
-            out,
-            logSumExp,
-            call.q(),
-            call.k(),
-            call.v(),
-            call.queries(),
-            call.keys(),
-            shape.queryHeads(),
-            shape.kvHeads(),
-            shape.window(),
-            shape.scale());
+            device
+                .arguments()
+                .add(out)
+                .add(logSumExp)
+                .add(call.q())
+                .add(call.k())
+                .add(call.v())
+                .add(call.queries())
+                .add(call.keys())
+                .add(shape.queryHeads())
+                .add(shape.kvHeads())
+                .add(shape.window())
+                .add(shape.scale()));
   }
 
   @Override
@@ -61,19 +63,21 @@ final class PlainAttention implements AttentionKernels {
             1,
             WARPS * 32,
             sharedBytes(shape, 2),
-            gradients.dQ(),
-            gradients.dOut(),
-            call.q(),
-            call.k(),
-            call.v(),
-            gradients.statistics(),
-            call.queries(),
-            call.keys(),
-            shape.queryHeads(),
-            shape.kvHeads(),
-            shape.window(),
-            shape.scale(),
-            call.padded());
+            device
+                .arguments()
+                .add(gradients.dQ())
+                .add(gradients.dOut())
+                .add(call.q())
+                .add(call.k())
+                .add(call.v())
+                .add(gradients.statistics())
+                .add(call.queries())
+                .add(call.keys())
+                .add(shape.queryHeads())
+                .add(shape.kvHeads())
+                .add(shape.window())
+                .add(shape.scale())
+                .add(call.padded()));
   }
 
   private void backwardKeys(AttentionCall call, AttentionGradients gradients) {
@@ -85,20 +89,22 @@ final class PlainAttention implements AttentionKernels {
             1,
             WARPS * 32,
             sharedBytes(shape, 2),
-            gradients.dK(),
-            gradients.dV(),
-            gradients.dOut(),
-            call.q(),
-            call.k(),
-            call.v(),
-            gradients.statistics(),
-            call.queries(),
-            call.keys(),
-            shape.queryHeads(),
-            shape.kvHeads(),
-            shape.window(),
-            shape.scale(),
-            call.padded());
+            device
+                .arguments()
+                .add(gradients.dK())
+                .add(gradients.dV())
+                .add(gradients.dOut())
+                .add(call.q())
+                .add(call.k())
+                .add(call.v())
+                .add(gradients.statistics())
+                .add(call.queries())
+                .add(call.keys())
+                .add(shape.queryHeads())
+                .add(shape.kvHeads())
+                .add(shape.window())
+                .add(shape.scale())
+                .add(call.padded()));
   }
 
   private Kernel kernel(AttentionCall call, String function) {

@@ -4,8 +4,10 @@ import java.nio.ByteBuffer;
 import org.mixedgpu.backend.AdamWStep;
 import org.mixedgpu.backend.AttentionShape;
 import org.mixedgpu.backend.BackendKind;
+import org.mixedgpu.backend.HostStamp;
 import org.mixedgpu.backend.Lane;
 import org.mixedgpu.backend.MemoryUse;
+import org.mixedgpu.backend.Stamp;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.backend.Transpose;
 import org.mixedgpu.tensor.DType;
@@ -134,6 +136,15 @@ public final class EmulatedBackend implements TrainingBackend {
   @Override
   public void synchronize() {
     inner.synchronize();
+  }
+
+  /** The host's time, in which the rest of an op's time passes; waits for what is queued. */
+  @Override
+  public Stamp stamp() {
+    if (queued) {
+      inner.synchronize();
+    }
+    return new HostStamp(stopwatch.nanos());
   }
 
   @Override

@@ -34,7 +34,9 @@ final class TrainHistory {
           .add("tokensPerSecond", DataTypes.DoubleType)
           .add("attentionBusyShare", DataTypes.DoubleType)
           .add("expertBusyShare", DataTypes.DoubleType)
-          .add("bytesSent", DataTypes.LongType);
+          .add("bytesSent", DataTypes.LongType)
+          .add("lossScale", DataTypes.DoubleType)
+          .add("updated", DataTypes.BooleanType);
 
   private TrainHistory() {}
 
@@ -50,7 +52,9 @@ final class TrainHistory {
         report.tokensPerSecond(),
         report.attentionBusyShare(),
         report.expertBusyShare(),
-        report.bytesSent());
+        report.bytesSent(),
+        report.lossScale(),
+        report.updated());
   }
 
   static void write(FileStore store, String folder, List<StepReport> reports) {

@@ -32,17 +32,26 @@ final class TrainLog implements Progress {
       reports.remove(reports.size() - 1);
     }
     reports.add(report);
-    LOG.info(line(report));
-    if (!report.updated()) {
-      LOG.warn(
-          "step {}: gradients were not finite with the loss scaled by {}; no weight was changed,"
-              + " and the next step halves the scale",
-          report.step(),
-          report.lossScale());
+    if (report.updated()) {
+      LOG.info(line(report));
+    } else {
+      LOG.warn(line(report));
     }
   }
 
-  private String line(StepReport report) {
+  String line(StepReport report) {
+    String line = measured(report);
+    if (report.lossScale() != 1) {
+      line += String.format(Locale.ROOT, ", loss scaled by %,.0f", report.lossScale());
+    }
+    return report.updated()
+        ? line
+        : line
+            + ", skipped: its gradients were not finite, so no weight was changed, and the next"
+            + " step halves the scale";
+  }
+
+  private String measured(StepReport report) {
     return String.format(
         Locale.ROOT,
         "step %d/%d: loss %.4f, aux %.4f, gradient norm %.3f, learning rate %.2e, %,.0f tokens/s,"

@@ -37,8 +37,11 @@ final class AttentionMember extends Member {
   private final AttentionSlice[] slices;
   private final List<List<ExpertRun>> runs = new ArrayList<>();
 
-  private int[][][] next;
+  /** The layer with experts before the head. */
+  private final int lastMoe;
+
   private long nextStep;
+  private long nextTargets;
   private long targets;
   private float lossScale;
   private float gradScale;
@@ -74,6 +77,7 @@ final class AttentionMember extends Member {
     for (int j = 0; j < slices.length; j++) {
       slices[j] = new AttentionSlice(backend, resources, job, sides, plan.sequences(rank, j));
     }
+    lastMoe = schedule.moeBefore(schedule.layers());
   }
 
   @Override
@@ -81,11 +85,10 @@ final class AttentionMember extends Member {
     if (nextStep != step) {
       prefetch(step);
     }
-    long own = 0;
-    for (int j = 0; j < slices.length; j++) {
-      own += slices[j].load(next[j], SingleProcessTrainer.nextTokens(next[j]));
+    for (AttentionSlice slice : slices) {
+      slice.takeLoaded();
     }
-    targets = (long) reduce.sum((double) own)[0];
+    targets = (long) reduce.sum((double) nextTargets)[0];
     Check.input(targets > 0, "The batch of step %d has no target to learn from", step);
     lossScale = scaleOfLoss;
     gradScale = (float) (lossScale / (double) targets);
@@ -94,17 +97,13 @@ final class AttentionMember extends Member {
   @Override
   void prefetch(long step) {
     TrainingPlan plan = job.plan();
-    next = new int[slices.length][][];
+    nextTargets = 0;
     for (int j = 0; j < slices.length; j++) {
       int count = plan.sequences(rank, j);
-      next[j] = batches.sequences(step, plan.firstSequence(rank, j), count);
+      int[][] next = batches.sequences(step, plan.firstSequence(rank, j), count);
       Check.input(
-          next[j].length == count,
-          "Step %d needs %d sequences; found %d",
-          step,
-          count,
-          next[j].length);
-      for (int[] sequence : next[j]) {
+          next.length == count, "Step %d needs %d sequences; found %d", step, count, next.length);
+      for (int[] sequence : next) {
         Check.input(
             sequence.length == plan.sequenceTokens(),
             "Step %d needs sequences of %d tokens; found %d",
@@ -112,6 +111,7 @@ final class AttentionMember extends Member {
             plan.sequenceTokens(),
             sequence.length);
       }
+      nextTargets += slices[j].load(next, SingleProcessTrainer.nextTokens(next));
     }
     nextStep = step;
   }
@@ -168,11 +168,9 @@ final class AttentionMember extends Member {
     sides[layer].forward(saved, slice.x[layer]);
     sides[layer].dispatch(slice.slots[layer], saved);
     slice.aux.collect(layer, saved.routing());
-    slice.readOffsets(layer);
   }
 
   private void headBackward(AttentionSlice slice) {
-    slice.auxLoss = slice.aux.finish(lossScale);
     Tensor last = slice.x[schedule.layers()];
     head.forwardBackward(slice.rowLoss, slice.dX, last, slice.targets, gradScale, grads);
     fromStage(slice, schedule.layers());
@@ -197,8 +195,15 @@ final class AttentionMember extends Member {
     }
   }
 
+  /**
+   * Sends, and brings to the host what it needs of the device: this lane waits for the device
+   * anyway, and the compute lane, which would stand still meanwhile, never has to.
+   */
   private void sendRuns(Task task, AttentionSlice slice) {
     boolean forward = task.direction() == Direction.FORWARD;
+    if (forward) {
+      slice.readOffsets(task.layer());
+    }
     int[] offsets = slice.offsets[task.layer()];
     for (ExpertRun run : runs.get(task.layer())) {
       // In the backward pass the expert rank knows the counts.
@@ -207,6 +212,15 @@ final class AttentionMember extends Member {
         counts[e] = offsets[run.first() + e + 1] - offsets[run.first() + e];
       }
       send(task, run.rank(), counts, rowsOf(run, slice, task.layer()));
+    }
+    if (task.layer() != lastMoe) {
+      return;
+    }
+    if (forward) {
+      // Every router has decided, and no layer's backward pass starts before what follows this.
+      slice.finishAux(lossScale);
+    } else {
+      slice.readLoss();
     }
   }
 
@@ -267,7 +281,7 @@ final class AttentionMember extends Member {
   double lossSum() {
     double sum = 0;
     for (AttentionSlice slice : slices) {
-      sum += slice.lossSum();
+      sum += slice.lossSum;
     }
     return sum;
   }

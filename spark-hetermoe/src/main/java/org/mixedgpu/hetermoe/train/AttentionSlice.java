@@ -16,8 +16,12 @@ import org.mixedgpu.tensor.Tensor;
  * backward pass. Its tensors live as long as the resources given.
  */
 final class AttentionSlice {
-  final Tensor ids;
-  final Tensor targets;
+  /** Of the step whose tasks run. */
+  Tensor ids;
+
+  /** Of the step whose tasks run. */
+  Tensor targets;
+
   final Tensor rowLoss;
 
   /** Input of each layer, then the output of the last. */
@@ -38,12 +42,20 @@ final class AttentionSlice {
   final int[][] offsets;
 
   final AuxLoss aux;
+
+  /** Of the last step, once its tasks are done. */
   double auxLoss;
+
+  /** Sum of the losses of all rows of the last step, once its tasks are done. */
+  double lossSum;
 
   private final TrainingBackend backend;
   private final ModelConfig model;
-  private final ByteBuffer host;
+  private final ByteBuffer tokensOnHost;
+  private final ByteBuffer lossOnHost;
   private final ByteBuffer offsetsOnHost;
+  private Tensor loadedIds;
+  private Tensor loadedTargets;
   private final Resources resources;
 
   AttentionSlice(
@@ -61,6 +73,8 @@ final class AttentionSlice {
     int experts = model.requireMoe().experts();
     ids = own(backend.allocate(DType.I32, Shape.of(rows)));
     targets = own(backend.allocate(DType.I32, Shape.of(rows)));
+    loadedIds = own(backend.allocate(DType.I32, Shape.of(rows)));
+    loadedTargets = own(backend.allocate(DType.I32, Shape.of(rows)));
     rowLoss = own(backend.allocate(DType.F32, Shape.of(rows)));
     x = new Tensor[layers + 1];
     saved = new AttentionSide.Saved[layers];
@@ -77,7 +91,8 @@ final class AttentionSlice {
     x[layers] = reals(rows);
     dX = reals(rows);
     aux = own(new AuxLoss(backend, model, job.auxKind(), 1f / job.plan().slices()));
-    host = bytes(rows);
+    tokensOnHost = bytes(rows);
+    lossOnHost = bytes(rows);
     offsetsOnHost = bytes(experts + 1);
   }
 
@@ -93,10 +108,13 @@ final class AttentionSlice {
     return resources.own(resource);
   }
 
-  /** Takes the tokens of a step; returns how many targets they have. */
+  /**
+   * Brings the tokens of the next step to the device, while this one's tasks run; returns how many
+   * targets they have.
+   */
   long load(int[][] tokens, int[][] nextTokens) {
-    write(ids, tokens, 0);
-    write(targets, nextTokens, -1);
+    write(loadedIds, tokens, 0);
+    write(loadedTargets, nextTokens, -1);
     long valid = 0;
     for (int[] sequence : nextTokens) {
       for (int target : sequence) {
@@ -106,15 +124,27 @@ final class AttentionSlice {
     return valid;
   }
 
+  /** Begins a step with the tokens that were loaded last; no task runs. */
+  void takeLoaded() {
+    Tensor before = ids;
+    ids = loadedIds;
+    loadedIds = before;
+    before = targets;
+    targets = loadedTargets;
+    loadedTargets = before;
+  }
+
   private void write(Tensor to, int[][] from, int least) {
-    host.clear();
+    tokensOnHost.clear();
     for (int[] sequence : from) {
       for (int id : sequence) {
-        Check.input(id < model.vocab(), "Token %d is not in a vocabulary of %d", id, model.vocab());
-        host.putInt(Math.max(id, least));
+        if (id >= model.vocab()) {
+          throw Check.badInput("Token %d is not in a vocabulary of %d", id, model.vocab());
+        }
+        tokensOnHost.putInt(Math.max(id, least));
       }
     }
-    backend.write(to, host.flip());
+    backend.write(to, tokensOnHost.flip());
   }
 
   /** Copies a layer's offsets to the host; waits for the router. */
@@ -124,13 +154,18 @@ final class AttentionSlice {
     offsetsOnHost.asIntBuffer().get(offsets[layer]);
   }
 
-  /** Sum of the losses of all rows, after a step. */
-  double lossSum() {
-    backend.read(host.clear(), rowLoss);
+  /** Ends the forward pass of the balancing losses; the offsets of all layers have been read. */
+  void finishAux(float lossScale) {
+    auxLoss = aux.finish(lossScale, offsets);
+  }
+
+  /** Adds up the losses of all rows on the host; waits for the head. */
+  void readLoss() {
+    backend.read(lossOnHost.clear(), rowLoss);
     double sum = 0;
-    for (int i = 0; i < host.capacity(); i += Float.BYTES) {
-      sum += host.getFloat(i);
+    for (int i = 0; i < lossOnHost.capacity(); i += Float.BYTES) {
+      sum += lossOnHost.getFloat(i);
     }
-    return sum;
+    lossSum = sum;
   }
 }

@@ -2,6 +2,7 @@ package org.mixedgpu.hetermoe.train;
 
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.IntBuffer;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.nn.ExpertSide;
@@ -27,15 +28,18 @@ final class ExpertActivations implements AutoCloseable {
   private final int sources;
   private final int hidden;
   private final int worst;
-  private final Tensor index;
-  private final Tensor inverse;
+
+  /**
+   * Both orders of the rows that are here: where each expert's begin [experts + 1], for each of
+   * them the row that arrived [rows], and the inverse of that [rows].
+   */
+  private final Tensor order;
+
   private final Tensor offsets;
-  private final int[] hostIndex;
-  private final int[] hostInverse;
-  private final int[] hostOffsets;
-  private final int[][] counts;
-  private final int[] sourceRows;
   private final ByteBuffer host;
+  private final IntBuffer hostOrder;
+  private final int[][] counts;
+  private final int[] next;
 
   private int capacity;
   private Tensor inSlots;
@@ -62,15 +66,12 @@ final class ExpertActivations implements AutoCloseable {
     this.hidden = hidden;
     this.worst = worst;
     this.counts = new int[sources][side.experts()];
-    this.sourceRows = new int[sources];
-    this.hostIndex = new int[worst];
-    this.hostInverse = new int[worst];
-    this.hostOffsets = new int[side.experts() + 1];
-    int words = Math.max(worst, hostOffsets.length);
+    this.next = new int[sources];
+    int words = Math.addExact(side.experts() + 1, Math.multiplyExact(2, worst));
     this.host = ByteBuffer.allocateDirect(words * Integer.BYTES).order(ByteOrder.LITTLE_ENDIAN);
-    this.index = resources.own(backend.allocate(DType.I32, Shape.of(worst)));
-    this.inverse = resources.own(backend.allocate(DType.I32, Shape.of(worst)));
-    this.offsets = resources.own(backend.allocate(DType.I32, Shape.of(hostOffsets.length)));
+    this.hostOrder = host.asIntBuffer();
+    this.order = resources.own(backend.allocate(DType.I32, Shape.of(words)));
+    this.offsets = order.rows(0, side.experts() + 1);
     allocate((int) Math.min(worst, Math.ceil(HEADROOM * expected) + 1));
   }
 
@@ -92,34 +93,56 @@ final class ExpertActivations implements AutoCloseable {
       counts[source][firstExpert + e] = ofExperts[e];
       sum += ofExperts[e];
     }
-    Check.that(sum == found, "Attention rank %d announced %d rows and sent %d", source, sum, found);
+    if (sum != found) {
+      throw Check.bug("Attention rank %d announced %d rows and sent %d", source, sum, found);
+    }
   }
 
-  /** Works out both orders once all counts are there; on the host, in the receiving lane. */
+  /**
+   * Makes room for the rows once all counts are there, works out both orders and brings them to the
+   * device. In the receiving lane, because all of this may have to wait for memory, which the
+   * compute lane must not; one write for all takes the least of it.
+   */
   void order() {
-    int[] start = new int[sources];
     rows = 0;
     for (int source = 0; source < sources; source++) {
-      start[source] = rows;
-      sourceRows[source] = 0;
-      for (int count : counts[source]) {
-        sourceRows[source] += count;
-      }
-      rows += sourceRows[source];
+      next[source] = rows;
+      rows += rows(source, 0, side.experts());
     }
+    if (rows == 0) {
+      return;
+    }
+    if (rows > capacity) {
+      inSlots.close();
+      saved.close();
+      allocate((int) Math.min(worst, Math.max(rows, capacity * HEADROOM)));
+    }
+    int index = side.experts() + 1;
+    int inverse = index + rows;
     int slot = 0;
     for (int expert = 0; expert < side.experts(); expert++) {
-      hostOffsets[expert] = slot;
+      hostOrder.put(expert, slot);
       for (int source = 0; source < sources; source++) {
         for (int i = 0; i < counts[source][expert]; i++) {
-          hostIndex[slot] = start[source];
-          hostInverse[start[source]] = slot;
-          start[source]++;
+          int row = next[source]++;
+          hostOrder.put(index + slot, row);
+          hostOrder.put(inverse + row, slot);
           slot++;
         }
       }
     }
-    hostOffsets[side.experts()] = slot;
+    hostOrder.put(side.experts(), slot);
+    int words = inverse + rows;
+    backend.write(order.rows(0, words), host.clear().limit(words * Integer.BYTES));
+  }
+
+  /** For each row in the experts' order the one that arrived. */
+  private Tensor index() {
+    return order.rows(side.experts() + 1, rows);
+  }
+
+  private Tensor inverse() {
+    return order.rows(side.experts() + 1 + rows, rows);
   }
 
   /** Rows of all sources together. */
@@ -144,19 +167,11 @@ final class ExpertActivations implements AutoCloseable {
     if (rows == 0) {
       return;
     }
-    if (rows > capacity) {
-      inSlots.close();
-      saved.close();
-      allocate((int) Math.min(worst, Math.max(rows, capacity * HEADROOM)));
-    }
-    write(index, hostIndex, rows);
-    write(inverse, hostInverse, rows);
-    write(offsets, hostOffsets, hostOffsets.length);
     Tensor in = inSlots.rows(0, rows);
     Tensor out = scratch.rows(0, rows);
-    backend.gatherRows(in, staging.rows(0, rows), index.rows(0, rows));
+    backend.gatherRows(in, staging.rows(0, rows), index());
     side.forward(out, saved, in, offsets);
-    backend.gatherRows(staging.rows(0, rows), out, inverse.rows(0, rows));
+    backend.gatherRows(staging.rows(0, rows), out, inverse());
   }
 
   /** As {@link #forward}, with gradients by the results, and by the rows. */
@@ -165,15 +180,9 @@ final class ExpertActivations implements AutoCloseable {
       return;
     }
     Tensor d = scratch.rows(0, rows);
-    backend.gatherRows(d, staging.rows(0, rows), index.rows(0, rows));
+    backend.gatherRows(d, staging.rows(0, rows), index());
     side.backward(d, saved, d, offsets, grads);
-    backend.gatherRows(staging.rows(0, rows), d, inverse.rows(0, rows));
-  }
-
-  private void write(Tensor to, int[] from, int count) {
-    host.clear();
-    host.asIntBuffer().put(from, 0, count);
-    backend.write(to.rows(0, count), host.limit(count * Integer.BYTES));
+    backend.gatherRows(staging.rows(0, rows), d, inverse());
   }
 
   @Override

@@ -2,6 +2,7 @@ package org.mixedgpu.hetermoe.train;
 
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.util.Arrays;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.nn.Parameters;
 import org.mixedgpu.tensor.DType;
@@ -12,11 +13,17 @@ import org.mixedgpu.tensor.Tensor;
 public final class GradientNorm implements AutoCloseable {
   private final TrainingBackend backend;
   private final Tensor squares;
+
+  /** The element of each parameter. */
+  private final Tensor[] square;
+
   private final ByteBuffer host;
 
   public GradientNorm(TrainingBackend backend, Parameters grads) {
     this.backend = backend;
     this.squares = backend.allocate(DType.F32, Shape.of(grads.size()));
+    this.square = new Tensor[grads.size()];
+    Arrays.setAll(square, i -> squares.rows(i, 1));
     this.host =
         ByteBuffer.allocateDirect(grads.size() * Float.BYTES).order(ByteOrder.LITTLE_ENDIAN);
   }
@@ -28,7 +35,7 @@ public final class GradientNorm implements AutoCloseable {
   public double squared(Parameters grads) {
     int i = 0;
     for (Parameters.Entry entry : grads.entries()) {
-      backend.sumSquares(squares.rows(i, 1), entry.tensor());
+      backend.sumSquares(square[i], entry.tensor());
       i++;
     }
     backend.read(host.clear(), squares);

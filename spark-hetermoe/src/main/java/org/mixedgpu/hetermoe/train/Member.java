@@ -1,5 +1,6 @@
 package org.mixedgpu.hetermoe.train;
 
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -32,6 +33,17 @@ abstract class Member {
   private final Resources resources;
   private long gradientBytesTaken;
   private final List<Task> computeTasks;
+  private final List<Submission> submissions = new ArrayList<>();
+
+  /** Of the submissions in this step; null before the first. */
+  private Event[] ends;
+
+  /**
+   * A task in the order of submission.
+   *
+   * @param after index of the one at whose end it may start, or −1
+   */
+  private record Submission(Task task, int after, Runnable work) {}
 
   /**
    * @param resources closes everything that this member opens
@@ -60,13 +72,13 @@ abstract class Member {
   }
 
   /**
-   * Host work before a step's tasks: its tokens and what they are divided by.
+   * Before a step's tasks: takes its tokens and learns what their loss is divided by.
    *
    * @param lossScale factor on the loss that gradients are computed of
    */
   abstract void begin(long step, float lossScale);
 
-  /** Host work for the next step while this one's tasks run. */
+  /** Reads what the next step needs and brings it to the device, while this one's tasks run. */
   abstract void prefetch(long step);
 
   /** Does a task, on its lane. */
@@ -97,26 +109,39 @@ abstract class Member {
    * exists; within each lane this is the schedule's order.
    */
   final void submitStep() {
-    Map<Task, Event> ends = new HashMap<>();
+    if (ends == null) {
+      planSubmissions();
+      ends = new Event[submissions.size()];
+    }
+    for (int i = 0; i < ends.length; i++) {
+      Submission next = submissions.get(i);
+      if (next.after >= 0) {
+        lanes.await(next.task.lane(), ends[next.after]);
+      }
+      ends[i] = lanes.submit(next.task, next.work);
+    }
+  }
+
+  /** The same in every step; asks the subclass, so not before the first. */
+  private void planSubmissions() {
+    Map<Task, Integer> planned = new HashMap<>();
     for (Task compute : computeTasks) {
       Task needs = schedule.dependency(compute);
       boolean received = needs != null && needs.lane() != LaneKind.COMPUTE;
       if (received) {
-        submit(ends, needs, frees(needs));
+        plan(planned, needs, frees(needs));
       }
-      submit(ends, compute, received ? needs : null);
+      plan(planned, compute, received ? needs : null);
       Task passedOn = sends(compute);
       if (passedOn != null) {
-        submit(ends, passedOn, compute);
+        plan(planned, passedOn, compute);
       }
     }
   }
 
-  private void submit(Map<Task, Event> ends, Task task, Task after) {
-    if (after != null) {
-      lanes.await(task.lane(), ends.get(after));
-    }
-    ends.put(task, lanes.submit(task, () -> run(task)));
+  private void plan(Map<Task, Integer> planned, Task task, Task after) {
+    planned.put(task, submissions.size());
+    submissions.add(new Submission(task, after == null ? -1 : planned.get(after), () -> run(task)));
   }
 
   static MixedGpuException unexpected(Task task) {

@@ -1,10 +1,8 @@
 package org.mixedgpu.hetermoe.train;
 
-import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
-import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.backend.Event;
@@ -26,13 +24,11 @@ final class MemberLanes implements AutoCloseable {
   private final Exchange exchange;
   private final Map<LaneKind, Lane> lanes = new EnumMap<>(LaneKind.class);
   private final AtomicReference<MixedGpuException> first = new AtomicReference<>();
-  private final AtomicLong busyNanos = new AtomicLong();
-  private final List<Timeline.Event> events = new ArrayList<>();
-  private volatile boolean recording;
-  private volatile long origin;
+  private final TaskStamps stamps;
 
   MemberLanes(Backend backend, Exchange exchange, String member) {
     this.exchange = exchange;
+    this.stamps = new TaskStamps(backend, exchange.rank());
     for (LaneKind kind : LaneKind.values()) {
       lanes.put(kind, backend.lane(member + "-" + kind.label()));
     }
@@ -51,22 +47,12 @@ final class MemberLanes implements AutoCloseable {
 
   /** Does work of the compute lane in the calling thread. */
   void run(Task task, Runnable work) {
-    long start = System.nanoTime();
     try {
-      work.run();
+      stamps.around(task, work);
     } catch (Throwable e) {
       // Errors too: peers must not wait for a member that has run out of memory.
       fail(task.toString(), e);
       throw e;
-    }
-    long end = System.nanoTime();
-    if (task.lane() == LaneKind.COMPUTE) {
-      busyNanos.addAndGet(end - start);
-    }
-    if (recording) {
-      synchronized (events) {
-        events.add(new Timeline.Event(exchange.rank(), task, start - origin, end - origin));
-      }
     }
   }
 
@@ -101,21 +87,19 @@ final class MemberLanes implements AutoCloseable {
     lanes.values().forEach(Lane::synchronize);
   }
 
-  /** Time in which the compute lane had work since the last call. */
+  /** Time in which the compute lane had work since the last call; after {@link #synchronize}. */
   long takeBusyNanos() {
-    return busyNanos.getAndSet(0);
+    return stamps.takeBusyNanos();
   }
 
   /** From now on tasks are noted, with times counted from now. */
   void startRecording() {
-    origin = System.nanoTime();
-    recording = true;
+    stamps.startRecording();
   }
 
+  /** What was noted so far; after {@link #synchronize}. */
   List<Timeline.Event> recorded() {
-    synchronized (events) {
-      return List.copyOf(events);
-    }
+    return stamps.recorded();
   }
 
   /**
@@ -129,6 +113,7 @@ final class MemberLanes implements AutoCloseable {
       interrupted |= drain(lane);
     }
     closeLanes();
+    stamps.close();
     if (interrupted) {
       Thread.currentThread().interrupt();
     }

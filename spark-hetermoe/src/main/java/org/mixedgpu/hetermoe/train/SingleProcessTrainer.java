@@ -183,13 +183,11 @@ public final class SingleProcessTrainer implements AutoCloseable {
           batch[b].length,
           batchTargets[b].length);
       for (int t = 0; t < batch[b].length; t++) {
-        Check.input(
-            batch[b][t] < vocab && batchTargets[b][t] < vocab,
-            "Token %d or target %d of sequence %d is not in a vocabulary of %d",
-            batch[b][t],
-            batchTargets[b][t],
-            b,
-            vocab);
+        if (batch[b][t] >= vocab || batchTargets[b][t] >= vocab) {
+          throw Check.badInput(
+              "Token %d or target %d of sequence %d is not in a vocabulary of %d",
+              batch[b][t], batchTargets[b][t], b, vocab);
+        }
         valid += batchTargets[b][t] >= 0 ? 1 : 0;
       }
     }

@@ -136,6 +136,8 @@ public final class ZebraMember {
       float scale = lossScale.factor();
       member.begin(step, scale);
       if (job.recordTimeline() && step == job.steps()) {
+        // All members count from one moment, at which no device has work left.
+        backend.synchronize();
         all.sum();
         lanes.startRecording();
       }
@@ -154,6 +156,7 @@ public final class ZebraMember {
       return report(step, totals, gradNorm, scale, usable);
     }
 
+    /** Queues work only: the next step's tasks come after it, and the host prepares them. */
     private void update(double gradNorm, boolean usable) {
       if (usable) {
         optimizer.step(member.grads, job.optimizer().clipFactor(gradNorm));
@@ -161,7 +164,6 @@ public final class ZebraMember {
         optimizer.skip();
       }
       member.grads.zero();
-      backend.synchronize();
     }
 
     /**

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.sun.jna.Pointer;
 import org.junit.jupiter.api.Test;
+import org.mixedgpu.base.Garbage;
 
 class LaunchArgumentsTest {
   private final LaunchArguments arguments = new LaunchArguments();
@@ -14,28 +15,48 @@ class LaunchArgumentsTest {
     return new Pointer(new Pointer(table).getLong(8L * i));
   }
 
-  @Test
-  void eachArgumentLiesWhereTheTableSays() {
+  private static byte[] map() {
     byte[] map = new byte[128];
     map[0] = 5;
     map[127] = 6;
-    long table = arguments.pack(1L << 40, -3, 2.5f, null, map, 9);
+    return map;
+  }
+
+  private static void assertMixed(long table) {
     assertThat(at(table, 0).getLong(0)).isEqualTo(1L << 40);
     assertThat(at(table, 1).getInt(0)).isEqualTo(-3);
     assertThat(at(table, 2).getFloat(0)).isEqualTo(2.5f);
     assertThat(at(table, 3).getLong(0)).isZero();
-    assertThat(at(table, 4).getByteArray(0, 128)).isEqualTo(map);
+    assertThat(at(table, 4).getByteArray(0, 128)).isEqualTo(map());
     assertThat(Pointer.nativeValue(at(table, 4)) % 64).isZero();
     assertThat(at(table, 5).getInt(0)).isEqualTo(9);
-    assertThat(at(arguments.pack(7L), 0).getLong(0)).isEqualTo(7);
+  }
+
+  private LaunchArguments mixed(byte[] map) {
+    return arguments.start().add(1L << 40).add(-3).add(2.5f).add((CudaTensor) null).add(map).add(9);
+  }
+
+  @Test
+  void eachArgumentLiesWhereTheTableSays() {
+    assertMixed(mixed(map()).table());
+    assertThat(arguments).hasToString("[1099511627776, -3, 2.5, null, a structure, 9]");
+    assertMixed(arguments.start().addAll(1L << 40, -3, 2.5f, null, map(), 9).table());
+    assertThat(at(arguments.start().add(7L).table(), 0).getLong(0)).isEqualTo(7);
+  }
+
+  @Test
+  void writingArgumentsAllocatesNothing() {
+    byte[] map = map();
+    assertThat(Garbage.of(() -> mixed(map).table())).isZero();
   }
 
   @Test
   void whatDoesNotFitIsRefused() {
-    assertThatThrownBy(() -> arguments.pack(new Object[49])).hasMessageContaining("49");
+    assertThatThrownBy(() -> arguments.start().addAll(new Object[49])).hasMessageContaining("48");
     byte[] map = new byte[1024];
-    assertThatThrownBy(() -> arguments.pack(map, map, map)).hasMessageContaining("2048");
-    assertThatThrownBy(() -> arguments.pack("text")).hasMessageContaining("text");
+    assertThatThrownBy(() -> arguments.start().add(map).add(map).add(map))
+        .hasMessageContaining("2048");
+    assertThatThrownBy(() -> arguments.start().addAll("text")).hasMessageContaining("text");
   }
 
   @Test

@@ -18,6 +18,7 @@ import org.mixedgpu.backend.BackendKind;
 import org.mixedgpu.backend.HostLane;
 import org.mixedgpu.backend.Lane;
 import org.mixedgpu.backend.ReferenceBackend;
+import org.mixedgpu.backend.Stamp;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.backend.Transpose;
 import org.mixedgpu.tensor.DType;
@@ -41,6 +42,7 @@ class EmulatedBackendTest {
           "write",
           "read",
           "lane",
+          "stamp",
           "synchronize",
           "close");
 
@@ -187,6 +189,21 @@ class EmulatedBackendTest {
     assertThat(time.now).isEqualTo(2_500_000);
     emulated.attention(null, null, null, null, null, null);
     assertThat(time.now).isEqualTo(6_500_000);
+  }
+
+  @Test
+  void stampsAreOfTheEmulatedTime() {
+    FakeTime time = new FakeTime();
+    TrainingBackend emulated =
+        new EmulatedBackend(
+            queueing(time, 1_000_000, null), "volta", new Slowdown(4, 1.5, 1), time);
+    Stamp start = emulated.stamp();
+    emulated.attention(null, null, null, null, null, null);
+    Stamp attended = emulated.stamp();
+    assertThat(attended.nanosSince(start)).isEqualTo(4_000_000);
+    // Queued, and not waited for as an op is.
+    emulated.write(null, null);
+    assertThat(emulated.stamp().nanosSince(attended)).isEqualTo(1_000_000);
   }
 
   @Test

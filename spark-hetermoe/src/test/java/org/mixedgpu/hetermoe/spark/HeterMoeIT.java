@@ -66,6 +66,8 @@ class HeterMoeIT {
     assertThat(history).hasSize(30);
     assertThat(history.get(29).<Double>getAs("loss"))
         .isLessThan(history.get(0).<Double>getAs("loss") - 1);
+    assertThat(history).allMatch(step -> step.<Double>getAs("lossScale") == 1);
+    assertThat(history).allMatch(step -> step.<Boolean>getAs("updated"));
 
     List<Row> rows = fitted.transform(text).select("id", "score.*").orderBy("id").collectAsList();
     assertThat(rows).hasSize(43);

@@ -15,6 +15,7 @@ import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import org.mixedgpu.backend.Backends;
 import org.mixedgpu.backend.CpuOptions;
+import org.mixedgpu.backend.StampCount;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.hetermoe.exchange.Exchange;
@@ -85,8 +86,10 @@ public final class ZebraGang {
       throws Exception {
     int ranks = job.plan().ranks();
     List<TrainingBackend> backends = new ArrayList<>();
+    StampCount stamps = new StampCount();
     for (int rank = 0; rank < ranks; rank++) {
-      backends.add(fault.backend(rank, Backends.cpu(new CpuOptions(1, Long.MAX_VALUE))));
+      TrainingBackend cpu = Backends.cpu(new CpuOptions(1, Long.MAX_VALUE));
+      backends.add(stamps.over(fault.backend(rank, cpu)));
     }
     List<? extends Exchange> exchanges = fault.connect(backends, fault.limits());
     ExecutorService threads = Executors.newFixedThreadPool(ranks);
@@ -121,6 +124,7 @@ public final class ZebraGang {
         // Throws if a member has left a tensor open.
         backend.close();
       }
+      Check.that(stamps.open() == 0, "%d stamps were not given back", stamps.open());
     }
   }
 

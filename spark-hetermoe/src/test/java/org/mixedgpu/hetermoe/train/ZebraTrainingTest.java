@@ -3,10 +3,14 @@ package org.mixedgpu.hetermoe.train;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Proxy;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.BiConsumer;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -177,9 +181,65 @@ class ZebraTrainingTest {
                 .filter(task -> task.kind() != TaskKind.UPDATE)
                 .toList();
         assertThat(found).isEqualTo(job.plan().schedule().tasks(role, lane));
+        assertOneAfterTheOther(
+            timeline.events().stream()
+                .filter(event -> event.rank() == of && event.task().lane() == lane)
+                .toList());
       }
     }
-    assertThat(timeline.events()).allMatch(event -> event.startNanos() <= event.endNanos());
+  }
+
+  /** Once warm: what is waited for on a compute lane keeps its device idle at every layer. */
+  @Test
+  void onlyLanesThatSendAndReceiveWaitForTheDevice() throws Exception {
+    ZebraJob job = job(ZebraModels.qwen2Moe(0.01f), 2, 2, 2, AuxLoss.Kind.HUGGING_FACE);
+    Waits waits = new Waits();
+    List<ZebraGang.Outcome> outcomes =
+        ZebraGang.run(job, ZebraGang.tokens(SEQUENCE), ModelParts.random(ZebraGang.SEED), waits);
+    weights(job, outcomes);
+    assertThat(waits.found).anyMatch(wait -> wait.startsWith("read on attention-0-dispatch"));
+    assertThat(waits.found).anyMatch(wait -> wait.startsWith("write on expert-2-dispatch"));
+    assertThat(waits.found).noneMatch(wait -> wait.endsWith("-compute"));
+    assertThat(waits.found).noneMatch(wait -> wait.startsWith("synchronize"));
+  }
+
+  /** Who calls what waits for the device, or may wait for room to write to it, after a step. */
+  private static final class Waits implements ZebraGang.Fault {
+    private static final Set<String> WAITING = Set.of("read", "write", "synchronize");
+    private final Set<String> found = ConcurrentHashMap.newKeySet();
+    private volatile boolean warm;
+
+    @Override
+    public TrainingBackend backend(int rank, TrainingBackend backend) {
+      return (TrainingBackend)
+          Proxy.newProxyInstance(
+              getClass().getClassLoader(),
+              new Class<?>[] {TrainingBackend.class},
+              (proxy, method, arguments) -> {
+                if (warm && WAITING.contains(method.getName())) {
+                  found.add(method.getName() + " on " + Thread.currentThread().getName());
+                }
+                try {
+                  return method.invoke(backend, arguments);
+                } catch (InvocationTargetException e) {
+                  throw e.getCause();
+                }
+              });
+    }
+
+    @Override
+    public void beforeStep(int rank, long step) {
+      warm |= step == 2;
+    }
+  }
+
+  static void assertOneAfterTheOther(List<Timeline.Event> ofALane) {
+    long end = 0;
+    for (Timeline.Event event : ofALane) {
+      assertThat(event.startNanos()).as("%s", event).isGreaterThanOrEqualTo(end);
+      assertThat(event.endNanos()).as("%s", event).isGreaterThanOrEqualTo(event.startNanos());
+      end = event.endNanos();
+    }
   }
 
   private static OptimizerConfig optimizer() {

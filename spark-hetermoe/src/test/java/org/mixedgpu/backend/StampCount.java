@@ -1,0 +1,60 @@
+package org.mixedgpu.backend;
+
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Proxy;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
+
+/** Counts the stamps of backends that were taken and not given back. */
+public final class StampCount {
+  private final AtomicInteger taken = new AtomicInteger();
+  private final AtomicInteger open = new AtomicInteger();
+
+  /** The same backend, its stamps counted; closing it closes the given one. */
+  public TrainingBackend over(TrainingBackend inner) {
+    return (TrainingBackend)
+        Proxy.newProxyInstance(
+            StampCount.class.getClassLoader(),
+            new Class<?>[] {TrainingBackend.class},
+            (proxy, method, arguments) -> {
+              try {
+                Object result = method.invoke(inner, arguments);
+                return result instanceof Stamp stamp ? new Counted(stamp) : result;
+              } catch (InvocationTargetException e) {
+                throw e.getCause();
+              }
+            });
+  }
+
+  public int taken() {
+    return taken.get();
+  }
+
+  public int open() {
+    return open.get();
+  }
+
+  private final class Counted implements Stamp {
+    private final Stamp inner;
+    private final AtomicBoolean closed = new AtomicBoolean();
+
+    Counted(Stamp inner) {
+      this.inner = inner;
+      taken.incrementAndGet();
+      open.incrementAndGet();
+    }
+
+    @Override
+    public long nanosSince(Stamp earlier) {
+      return inner.nanosSince(((Counted) earlier).inner);
+    }
+
+    @Override
+    public void close() {
+      if (closed.compareAndSet(false, true)) {
+        open.decrementAndGet();
+      }
+      inner.close();
+    }
+  }
+}
