@@ -40,7 +40,7 @@ final class CudaGroupedMatmul {
 
   /** See {@link org.mixedgpu.backend.TrainingBackend#groupedMatmulWeightGradient}. */
   void groupedMatmulWeightGradient(
-      CudaTensor dW, CudaTensor dOut, CudaTensor in, CudaTensor offsets) {
+      CudaTensor dW, CudaTensor dOut, CudaTensor in, CudaTensor offsets, boolean accumulate) {
     launch(
         GroupedTiles.Product.TN,
         dW,

@@ -14,11 +14,12 @@ public final class GradientNorm implements AutoCloseable {
   private final Tensor squares;
   private final ByteBuffer host;
 
-  public GradientNorm(TrainingBackend backend, Parameters grads) {
+  /** For gradients by these parameters. */
+  public GradientNorm(TrainingBackend backend, Parameters parameters) {
     this.backend = backend;
-    this.squares = backend.allocate(DType.F32, Shape.of(grads.size()));
+    this.squares = backend.allocate(DType.F32, Shape.of(parameters.size()));
     this.host =
-        ByteBuffer.allocateDirect(grads.size() * Float.BYTES).order(ByteOrder.LITTLE_ENDIAN);
+        ByteBuffer.allocateDirect(parameters.size() * Float.BYTES).order(ByteOrder.LITTLE_ENDIAN);
   }
 
   /**

@@ -246,21 +246,28 @@ public final class CudaOpsBenchmark {
               Tensor at = data.i32(offsets, experts + 1);
               return () -> b.groupedMatmul(dX, dY, w, at, Transpose.NN);
             }));
-    weightGradient("grouped weight gradient " + name, "weight ", arguments, work, offsets, rows);
+    weightGradient("grouped weight gradient " + name, "weight ", arguments, work, offsets, false);
     weightGradient(
-        "grouped weight gradient, PyTorch also adds in F32, " + name,
+        "grouped weight gradient, added in F32, " + name,
         "weight32 ",
         arguments,
         work,
         offsets,
-        rows);
+        true);
   }
 
+  /** Overwriting F32 beside overwriting BF16, and adding to F32 beside a product that is added. */
   private void weightGradient(
-      String name, String command, String arguments, double work, int[] offsets, int rows) {
+      String name,
+      String command,
+      String arguments,
+      double work,
+      int[] offsets,
+      boolean accumulate) {
     int k = size(1024, 64);
     int n = size(3584, 64);
     int experts = offsets.length - 1;
+    int rows = offsets[experts];
     cases.add(
         new OpCase(
             name,
@@ -272,7 +279,7 @@ public final class CudaOpsBenchmark {
               Tensor dY = data.real(rows, n);
               Tensor x = data.real(rows, k);
               Tensor at = data.i32(offsets, experts + 1);
-              return () -> b.groupedMatmulWeightGradient(dW, dY, x, at);
+              return () -> b.groupedMatmulWeightGradient(dW, dY, x, at, accumulate);
             }));
   }
 
