@@ -92,6 +92,13 @@ abstract class BackendContract extends ShapesContract {
         compare.inOut32(9, 517),
         compare.in(400, 517),
         compare.in(compare.indexes(400, 9), 400));
+    compare.check(
+        "scatterAddRows of many",
+        60,
+        (b, t) -> b.scatterAddRows(t[0], t[1], t[2]),
+        compare.inOut32(50_000, 3),
+        compare.in(270_000, 3),
+        compare.in(compare.indexes(270_000, 50_000), 270_000));
     Tensor index = i32(1);
     OpComparison.write(backend, index, new int[] {3});
     refusedAtTheLatestWhenWaiting(

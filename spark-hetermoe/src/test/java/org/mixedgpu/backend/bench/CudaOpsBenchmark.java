@@ -5,6 +5,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Random;
 import java.util.function.Function;
 import java.util.stream.Collectors;
 import org.mixedgpu.backend.AdamWStep;
@@ -117,6 +118,9 @@ public final class CudaOpsBenchmark {
     norms(size(32768, 64), size(4096, 64));
     swiglu(size(16384, 64), size(14336, 64));
     experts(size(32768, 64), size(2048, 64), 2);
+    biasBackward(size(32768, 64), size(4096, 64));
+    scatter(size(32768, 64), size(4096, 64), size(32000, 100));
+    scatter(size(8192, 64), size(2048, 64), size(32000, 100));
     crossEntropy(size(16384, 64), size(32000, 100));
     optimizer(size(1 << 28, 1 << 12));
   }
@@ -409,6 +413,45 @@ public final class CudaOpsBenchmark {
           Tensor dWeights = data.out32(rows, k);
           return () -> b.combineRowsBackward(dSlots, dWeights, dOut, slots, slotOf, weights);
         });
+  }
+
+  private void biasBackward(int rows, int width) {
+    moved(
+        "addBiasBackward",
+        "bias_backward " + rows + " " + width,
+        gigabytes((double) rows * width, 1),
+        data -> {
+          Tensor dOut = data.real(rows, width);
+          Tensor dBias = data.out32(width);
+          return () -> b.addBiasBackward(dBias, dOut);
+        });
+  }
+
+  /** The embedding's gradient: of tokens that are all as frequent, and of some that come often. */
+  private void scatter(int rows, int width, int vocabulary) {
+    Random random = new Random(1);
+    for (boolean text : new boolean[] {false, true}) {
+      int[] ids = new int[rows];
+      // The i-th token of a text is about 1 / i as frequent as the first.
+      Arrays.setAll(
+          ids,
+          i ->
+              text
+                  ? (int) Math.pow(vocabulary, random.nextDouble()) - 1
+                  : random.nextInt(vocabulary));
+      long touched = Arrays.stream(ids).distinct().count();
+      moved(
+          "scatterAddRows " + rows + " x " + width + (text ? ", as in text" : ", even"),
+          String.format("scatter %d %d %d %d", rows, width, vocabulary, text ? 1 : 0),
+          // Gradients read; rows of the F32 table that tokens name read and written.
+          gigabytes((double) rows * width, 1) + 2e-9 * touched * width * Float.BYTES,
+          data -> {
+            Tensor table = data.out32(vocabulary, width);
+            Tensor dOut = data.real(rows, width);
+            Tensor index = data.i32(ids, rows);
+            return () -> b.scatterAddRows(table, dOut, index);
+          });
+    }
   }
 
   private void crossEntropy(int rows, int vocabulary) {
