@@ -199,6 +199,7 @@ DEVICE void zeroTail(const Ring& ring, int rows, int group) {
 template <bool A_TURNED, bool B_TURNED>
 DEVICE void consume(Sums& sums, Ring& ring, int steps, int lastRows, int group) {
   u32 before = 0;
+#pragma unroll 1
   for (int step = 0; step < steps; step++) {
     await(ring.fullBarrier(), ring.phase);
     if (step == steps - 1) {

@@ -236,7 +236,7 @@ struct PutChoice {
   }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS) placeChoices(
+extern "C" __global__ void __launch_bounds__(THREADS, 1) placeChoices(
     int* slotOf,
     int* rowOf,
     int* offsets,
@@ -275,7 +275,7 @@ struct PutPair {
   }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS) placePairs(
+extern "C" __global__ void __launch_bounds__(THREADS, 1) placePairs(
     int* keysOut,
     int* orderOut,
     const int* counts,
