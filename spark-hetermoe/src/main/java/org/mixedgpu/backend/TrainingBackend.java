@@ -4,9 +4,9 @@ import org.mixedgpu.tensor.Tensor;
 
 /**
  * The backward twins of {@link Backend}'s ops, and the optimizer. Names: {@code dX} is the gradient
- * of the loss by X. Gradients of parameters are added to what is there (several micro-batches);
- * gradients of activations are overwritten unless said otherwise. Gradients of parameters are F32,
- * gradients of activations T.
+ * of the loss by X. Gradients of parameters are added to what is there (several micro-batches),
+ * those of matrices only where the call says so; gradients of activations are overwritten unless
+ * said otherwise. Gradients of parameters are F32, gradients of activations T.
  */
 public interface TrainingBackend extends Backend {
 
@@ -33,8 +33,16 @@ public interface TrainingBackend extends Backend {
   void combineRowsBackward(
       Tensor dSlots, Tensor dWeights, Tensor dOut, Tensor slots, Tensor slotOf, Tensor weights);
 
-  /** dW[e,N,K] += dOut[rows_e,N]ᵀ · in[rows_e,K] for each expert's group of rows; dW is F32. */
-  void groupedMatmulWeightGradient(Tensor dW, Tensor dOut, Tensor in, Tensor offsets);
+  /**
+   * dW[e,N,K] (+)= dOut[rows_e,N]ᵀ · in[rows_e,K] for each expert's group of rows.
+   *
+   * @param dW F32 [E,N,K]
+   * @param offsets I32 [E+1], ascending
+   * @param accumulate false overwrites all of dW, also NaN: with zeros where a group is empty; true
+   *     adds to it
+   */
+  void groupedMatmulWeightGradient(
+      Tensor dW, Tensor dOut, Tensor in, Tensor offsets, boolean accumulate);
 
   /**
    * dX of rmsNorm (overwritten; may be dOut), dGain[N] added to; null dGain is skipped. dGain and

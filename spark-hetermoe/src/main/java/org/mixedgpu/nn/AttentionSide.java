@@ -137,7 +137,7 @@ public final class AttentionSide {
    * @param aux of this micro-batch, finished; null for none
    */
   public void backward(
-      Tensor dX, Saved s, Tensor dXNext, Tensor dInSlots, Parameters grads, AuxLoss aux) {
+      Tensor dX, Saved s, Tensor dXNext, Tensor dInSlots, Gradients grads, AuxLoss aux) {
     Tensor dFfn = workspace.reals("dFfnInput", s.x.shape().rows(), config.hidden());
     if (dense != null) {
       dense.backward(backend, workspace, dFfn, s.network, s.ffnInput, dXNext, 0, grads);

@@ -19,7 +19,7 @@ public final class Embedding {
   }
 
   /** Adds dX [R,H] to the gradient of the table. */
-  public void backward(Tensor dX, Tensor ids, Parameters grads) {
-    backend.scatterAddRows(grads.tensor(ParameterNames.EMBEDDING), dX, ids);
+  public void backward(Tensor dX, Tensor ids, Gradients grads) {
+    backend.scatterAddRows(grads.addend(ParameterNames.EMBEDDING), dX, ids);
   }
 }

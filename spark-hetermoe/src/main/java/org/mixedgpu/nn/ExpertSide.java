@@ -78,20 +78,24 @@ public final class ExpertSide {
    * @param grads gradients are added here
    */
   public void backward(
-      Tensor dInSlots, Saved s, Tensor dOutSlots, Tensor offsets, Parameters grads) {
+      Tensor dInSlots, Saved s, Tensor dOutSlots, Tensor offsets, Gradients grads) {
     long rows = s.inSlots.shape().rows();
     Tensor dGate = workspace.reals("expert dGate", rows, width);
     Tensor dUp = workspace.reals("expert dUp", rows, width);
     Tensor other = workspace.reals("expert dIn", rows, s.inSlots.shape().dim(1));
     Tensor product = s.product.rows(0, rows);
-    backend.groupedMatmulWeightGradient(grads.tensor(downName), dOutSlots, product, offsets);
+    weightGradient(grads.sum(downName), dOutSlots, product, offsets);
     backend.groupedMatmul(dUp, dOutSlots, down, offsets, Transpose.NN);
     backend.swigluBackward(dGate, dUp, dUp, s.gate.rows(0, rows), s.up.rows(0, rows));
-    backend.groupedMatmulWeightGradient(grads.tensor(gateName), dGate, s.inSlots, offsets);
-    backend.groupedMatmulWeightGradient(grads.tensor(upName), dUp, s.inSlots, offsets);
+    weightGradient(grads.sum(gateName), dGate, s.inSlots, offsets);
+    weightGradient(grads.sum(upName), dUp, s.inSlots, offsets);
     backend.groupedMatmul(dInSlots, dGate, gate, offsets, Transpose.NN);
     backend.groupedMatmul(other, dUp, up, offsets, Transpose.NN);
     backend.add(dInSlots, dInSlots, other);
+  }
+
+  private void weightGradient(Gradients.Sum dW, Tensor dOut, Tensor in, Tensor offsets) {
+    backend.groupedMatmulWeightGradient(dW.tensor(), dOut, in, offsets, dW.accumulate());
   }
 
   /** Activations of one micro-batch. Owns its tensors. */

@@ -49,7 +49,7 @@ final class FeedForward {
       Tensor in,
       Tensor dOut,
       float beta,
-      Parameters grads) {
+      Gradients grads) {
     long rows = in.shape().rows();
     Tensor dGate = w.reals("ffn dGate", rows, width);
     Tensor dUp = w.reals("ffn dUp", rows, width);

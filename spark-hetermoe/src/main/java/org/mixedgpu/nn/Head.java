@@ -56,16 +56,16 @@ public final class Head {
    * @param grads gradients are added here
    */
   public void forwardBackward(
-      Tensor rowLoss, Tensor dX, Tensor x, Tensor targets, float gradScale, Parameters grads) {
+      Tensor rowLoss, Tensor dX, Tensor x, Tensor targets, float gradScale, Gradients grads) {
     long rows = x.shape().rows();
     long chunk = chunkRows(rows);
-    Tensor weightGrad = grads.tensor(weightName);
     for (long first = 0; first < rows; first += chunk) {
       long count = Math.min(chunk, rows - first);
       Tensor logits = logits(x, first, count);
       backend.crossEntropy(
           rowLoss.rows(first, count), logits, logits, targets.rows(first, count), gradScale);
-      backend.matmul(weightGrad, logits, normed(count), Transpose.TN, 1);
+      Gradients.Sum dWeight = grads.sum(weightName);
+      backend.matmul(dWeight.tensor(), logits, normed(count), Transpose.TN, dWeight.beta());
       Tensor dNormed = workspace.reals("head dNormed", count, hidden);
       backend.matmul(dNormed, logits, weight, Transpose.NN, 0);
       norm.backward(

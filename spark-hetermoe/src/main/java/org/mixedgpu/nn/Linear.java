@@ -33,10 +33,11 @@ final class Linear {
     b.matmul(dIn, dOut, weight, Transpose.NN, beta);
   }
 
-  void parameterGradient(TrainingBackend b, Tensor dOut, Tensor in, Parameters grads) {
-    b.matmul(grads.tensor(weightName), dOut, in, Transpose.TN, 1);
+  void parameterGradient(TrainingBackend b, Tensor dOut, Tensor in, Gradients grads) {
+    Gradients.Sum dWeight = grads.sum(weightName);
+    b.matmul(dWeight.tensor(), dOut, in, Transpose.TN, dWeight.beta());
     if (bias != null) {
-      b.addBiasBackward(grads.tensor(biasName), dOut);
+      b.addBiasBackward(grads.addend(biasName), dOut);
     }
   }
 }

@@ -28,8 +28,8 @@ final class Norm {
 
   /** dX is overwritten and may be dOut. */
   void backward(
-      TrainingBackend b, Tensor dX, Tensor dOut, Tensor x, Tensor inverseRms, Parameters grads) {
-    b.rmsNormBackward(grouped(dX), grads.tensor(name), grouped(dOut), grouped(x), gain, inverseRms);
+      TrainingBackend b, Tensor dX, Tensor dOut, Tensor x, Tensor inverseRms, Gradients grads) {
+    b.rmsNormBackward(grouped(dX), grads.addend(name), grouped(dOut), grouped(x), gain, inverseRms);
   }
 
   private Tensor grouped(Tensor x) {

@@ -131,11 +131,9 @@ public final class Parameters implements AutoCloseable {
     }
   }
 
-  /** Zeroes gradients or moments. */
-  public void zero() {
-    for (Entry entry : entries.values()) {
-      backend.fill(entry.tensor(), 0);
-    }
+  /** Zeroes a gradient. Queues work only. */
+  void zero(String name) {
+    backend.fill(tensor(name), 0);
   }
 
   /** What layers use of this parameter; {@code BAD_INPUT} where this part has none. */

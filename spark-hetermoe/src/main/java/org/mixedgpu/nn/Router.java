@@ -36,7 +36,7 @@ final class Router {
       Tensor dWeights,
       Tensor auxByExpert,
       float zScale,
-      Parameters grads) {
+      Gradients grads) {
     Tensor dLogits = w.floats("router dLogits", x.shape().rows(), moe.experts());
     b.routerBackward(
         dLogits,
@@ -53,7 +53,8 @@ final class Router {
       d = w.reals("router dLogits rounded", x.shape().rows(), moe.experts());
       b.copy(d, dLogits);
     }
-    b.matmul(grads.tensor(name), d, x, Transpose.TN, 1);
+    Gradients.Sum dWeight = grads.sum(name);
+    b.matmul(dWeight.tensor(), d, x, Transpose.TN, dWeight.beta());
     b.matmul(dX, d, weight, Transpose.NN, 1);
   }
 }

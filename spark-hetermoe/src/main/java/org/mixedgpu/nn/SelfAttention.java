@@ -113,7 +113,7 @@ final class SelfAttention {
       Saved s,
       Tensor x,
       Tensor dResidual,
-      Parameters grads) {
+      Gradients grads) {
     long rows = x.shape().rows();
     Tensor dMixed = w.reals("attention", rows, config.queryWidth());
     Tensor dQ = w.reals("dQ", rows, config.queryWidth());

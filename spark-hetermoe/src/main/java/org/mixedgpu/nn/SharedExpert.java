@@ -37,7 +37,7 @@ final class SharedExpert {
 
   /** dX += gradient by x. */
   void backward(
-      TrainingBackend b, Workspace w, Tensor dX, Saved s, Tensor x, Tensor dOut, Parameters grads) {
+      TrainingBackend b, Workspace w, Tensor dX, Saved s, Tensor x, Tensor dOut, Gradients grads) {
     Tensor dResult = w.reals("shared result", x.shape().rows(), x.shape().dim(1));
     Tensor dGate = w.reals("shared gate", x.shape().rows(), 1);
     b.addGatedBackward(dResult, flat(dGate), dOut, s.result, flat(s.gate));

@@ -1,15 +1,16 @@
 // Products of mixture-of-experts layers, one per group of rows; any T, any sizes.
 //
-//   grouped_nt   out[r,n] = sum_k in[r,k] w[e,n,k]      r in group e           (forward)
-//   grouped_nn   out[r,k] = sum_n in[r,n] w[e,n,k]      r in group e           (data gradient)
-//   grouped_tn   dW[e,n,k] += sum_r dOut[r,n] in[r,k]   over r in group e      (weight gradient)
+//   grouped_nt   out[r,n] = sum_k in[r,k] w[e,n,k]        r in group e         (forward)
+//   grouped_nn   out[r,k] = sum_n in[r,n] w[e,n,k]        r in group e         (data gradient)
+//   grouped_tn   dW[e,n,k] (+)= sum_r dOut[r,n] in[r,k]   over r in group e    (weight gradient)
 //
 //   in, dOut, out, w: T, rows dense; dW: F32; offsets: I32 [experts+1] on the device
 //
-// Rows outside all groups are not written. Launch: TILE_THREADS threads, any number of blocks in x
-// (the useful number is that of the tiles); no dynamic shared memory. Numerics: products and sums
-// in F32 in order of the summed index, so the grid does not change bits. Source: own; the classic
-// tiling, an 8x8 patch of the result per thread.
+// Rows outside all groups are not written; accumulate 0 overwrites all of dW, with zeros where a
+// group is empty. Launch: TILE_THREADS threads, any number of blocks in x (the useful number is
+// that of the tiles); no dynamic shared memory. Numerics: products and sums in F32 in order of the
+// summed index, so the grid does not change bits. Source: own; the classic tiling, an 8x8 patch of
+// the result per thread.
 
 #include "grouped_tiles.cuh"
 
@@ -127,8 +128,9 @@ DEVICE void product(
 }
 
 /** Stores this thread's patch of the tile at (m0, n0) to out[rows, cols], or adds it. */
-template <bool ADD, typename S>
-DEVICE void put(S* out, const float (&sums)[8][8], int m0, int n0, int rows, int cols) {
+template <typename S>
+DEVICE void put(
+    S* out, const float (&sums)[8][8], int m0, int n0, int rows, int cols, bool accumulate) {
 #pragma unroll
   for (int i = 0; i < 8; i++) {
     int row = m0 + threadIdx.x / 16 * 4 + i % 4 + i / 4 * 64;
@@ -137,7 +139,7 @@ DEVICE void put(S* out, const float (&sums)[8][8], int m0, int n0, int rows, int
 #pragma unroll
     for (int j = 0; j < 8; j++) {
       int col = n0 + threadIdx.x % 16 * 4 + j % 4 + j / 4 * 64;
-      old[j] = ADD && row < rows && col < cols ? widen(to[col]) : 0;
+      old[j] = accumulate && row < rows && col < cols ? widen(to[col]) : 0;
     }
 #pragma unroll
     for (int j = 0; j < 8; j++) {
@@ -161,8 +163,7 @@ DEVICE void rowsTimesWeights(
     int cols,
     int length,
     int* faults) {
-  TileWalk<8> walk = tileWalk<8>(
-      offsets, experts, rows, BM, 0, (cols + BN - 1) / BN, faults, GROUPED_MATMUL_OFFSETS);
+  TileWalk<8> walk = rowTiles<8>(offsets, experts, rows, cols, BM, BN, faults);
   Tile tile;
   for (int t = blockIdx.x; walk.find(t, tile); t += gridDim.x) {
     float sums[8][8];
@@ -172,7 +173,7 @@ DEVICE void rowsTimesWeights(
     View b = TRANSPOSED ? view(expert, length, cols, length) : view(expert, cols, length, cols);
     product<true, TRANSPOSED>(sums, a, b, tile.m * BM, tile.n * BN, length);
     T* to = out + (i64) tile.begin * cols;
-    put<false>(to, sums, tile.m * BM, tile.n * BN, height, cols);
+    put(to, sums, tile.m * BM, tile.n * BN, height, cols, false);
   }
 }
 
@@ -211,16 +212,9 @@ extern "C" __global__ void __launch_bounds__(TILE_THREADS, 2) grouped_tn(
     int experts,
     int n,
     int k,
+    int accumulate,
     int* faults) {
-  TileWalk<8> walk = tileWalk<8>(
-      offsets,
-      experts,
-      rows,
-      0,
-      (n + BM - 1) / BM,
-      (k + BN - 1) / BN,
-      faults,
-      GROUPED_MATMUL_WEIGHT_GRADIENT_OFFSETS);
+  TileWalk<8> walk = gradientTiles<8>(offsets, experts, rows, n, k, BM, BN, accumulate, faults);
   Tile tile;
   for (int t = blockIdx.x; walk.find(t, tile); t += gridDim.x) {
     float sums[8][8];
@@ -229,6 +223,6 @@ extern "C" __global__ void __launch_bounds__(TILE_THREADS, 2) grouped_tn(
     View b = view(in + (i64) tile.begin * k, k, length, k);
     product<false, false>(sums, a, b, tile.m * BM, tile.n * BN, length);
     float* to = dW + (i64) tile.expert * n * k;
-    put<true>(to, sums, tile.m * BM, tile.n * BN, n, k);
+    put(to, sums, tile.m * BM, tile.n * BN, n, k, accumulate);
   }
 }

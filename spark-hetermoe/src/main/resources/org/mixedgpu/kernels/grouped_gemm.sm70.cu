@@ -1,18 +1,18 @@
 // The products of grouped_gemm.cu on the tensor cores of sm_70 and later; T is BF16 (sm_80) or F16.
 //
-//   grouped_nt   out[r,n] = sum_k in[r,k] w[e,n,k]      r in group e           (forward)
-//   grouped_nn   out[r,k] = sum_n in[r,n] w[e,n,k]      r in group e           (data gradient)
-//   grouped_tn   dW[e,n,k] += sum_r dOut[r,n] in[r,k]   over r in group e      (weight gradient)
+//   grouped_nt   out[r,n] = sum_k in[r,k] w[e,n,k]        r in group e         (forward)
+//   grouped_nn   out[r,k] = sum_n in[r,n] w[e,n,k]        r in group e         (data gradient)
+//   grouped_tn   dW[e,n,k] (+)= sum_r dOut[r,n] in[r,k]   over r in group e    (weight gradient)
 //
 //   in, dOut, out, w: T, rows dense; dW: F32; offsets: I32 [experts+1] on the device
 //   assumes n and k multiples of 8, pointers multiples of 16 bytes
 //
-// Rows outside all groups are not written. Launch: WARPS_M * WARPS_N warps, as many blocks in x as
-// fit the device at once, STAGES * (BM + BN) * BK * 2 bytes of dynamic shared memory. Tiles come
-// through a ring of STAGES in shared memory, on sm_80 by cp.async, before by registers; both
-// operands may lie either way, see tensor_cores.cuh. Numerics: products in T, sums in F32 in order
-// of the summed index, so the grid does not change bits. Source: own; mma.sync as in the PTX
-// manual.
+// Rows outside all groups are not written; accumulate 0 overwrites all of dW, with zeros where a
+// group is empty. Launch: WARPS_M * WARPS_N warps, as many blocks in x as fit the device at once,
+// STAGES * (BM + BN) * BK * 2 bytes of dynamic shared memory. Tiles come through a ring of STAGES
+// in shared memory, on sm_80 by cp.async, before by registers; both operands may lie either way,
+// see tensor_cores.cuh. Numerics: products in T, sums in F32 in order of the summed index, so the
+// grid does not change bits. Source: own; mma.sync as in the PTX manual.
 
 #include "grouped_tiles.cuh"
 #include "tensor_cores.cuh"
@@ -182,8 +182,15 @@ DEVICE void put(T* out, const float (&sums)[MI][NI][4], int m0, int n0, int rows
   }
 }
 
-/** Adds it to out[rows, cols] instead; a row's old values are all asked for before one is used. */
-DEVICE void add(float* out, const float (&sums)[MI][NI][4], int m0, int n0, int rows, int cols) {
+/** The same in F32, or added; a row's old values are all asked for before one is used. */
+DEVICE void put(
+    float* out,
+    const float (&sums)[MI][NI][4],
+    int m0,
+    int n0,
+    int rows,
+    int cols,
+    bool accumulate) {
   m0 += threadIdx.x / 32 / WARPS_N * WM + resultRow();
   n0 += threadIdx.x / 32 % WARPS_N * WN + resultColumn();
 #pragma unroll
@@ -193,7 +200,8 @@ DEVICE void add(float* out, const float (&sums)[MI][NI][4], int m0, int n0, int 
     float2 old[NI];
 #pragma unroll
     for (int j = 0; j < NI; j++) {
-      if (row < rows && n0 + j * 8 < cols) {
+      old[j] = make_float2(0, 0);
+      if (accumulate && row < rows && n0 + j * 8 < cols) {
         old[j] = to[j * 4];
       }
     }
@@ -219,8 +227,8 @@ DEVICE void rowsTimesWeights(
     int cols,
     int length,
     int* faults) {
-  TileWalk<TILE_BAND> walk = tileWalk<TILE_BAND>(
-      offsets, experts, rows, BM, 0, (cols + BN - 1) / BN, faults, GROUPED_MATMUL_OFFSETS);
+  TileWalk<TILE_BAND> walk =
+      rowTiles<TILE_BAND>(offsets, experts, rows, cols, BM, BN, faults);
   Tile tile;
   for (int t = blockIdx.x; walk.find(t, tile); t += gridDim.x) {
     float sums[MI][NI][4];
@@ -268,16 +276,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) grouped_tn(
     int experts,
     int n,
     int k,
+    int accumulate,
     int* faults) {
-  TileWalk<TILE_BAND> walk = tileWalk<TILE_BAND>(
-      offsets,
-      experts,
-      rows,
-      0,
-      (n + BM - 1) / BM,
-      (k + BN - 1) / BN,
-      faults,
-      GROUPED_MATMUL_WEIGHT_GRADIENT_OFFSETS);
+  TileWalk<TILE_BAND> walk =
+      gradientTiles<TILE_BAND>(offsets, experts, rows, n, k, BM, BN, accumulate, faults);
   Tile tile;
   for (int t = blockIdx.x; walk.find(t, tile); t += gridDim.x) {
     float sums[MI][NI][4];
@@ -285,6 +287,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) grouped_tn(
     View a = view(dOut + (i64) tile.begin * n, n, length, n);
     View b = view(in + (i64) tile.begin * k, k, length, k);
     product<false, false>(sums, a, b, tile.m * BM, tile.n * BN, length);
-    add(dW + (i64) tile.expert * n * k, sums, tile.m * BM, tile.n * BN, n, k);
+    float* to = dW + (i64) tile.expert * n * k;
+    put(to, sums, tile.m * BM, tile.n * BN, n, k, accumulate);
   }
 }

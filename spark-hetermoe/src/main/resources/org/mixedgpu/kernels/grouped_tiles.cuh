@@ -5,7 +5,8 @@
 // prefix sum over their numbers of tiles. Tiles of a group lie in bands of BAND row tiles, down
 // first, so that what runs at the same time shares operands in the L2 cache.
 //
-// Offsets that descend or leave the rows are reported and their groups count as empty.
+// Offsets that descend or leave the rows are reported and their groups count as empty. A group
+// without rows has no tiles, or all of its weight gradient's where that is to be overwritten.
 
 struct Tile {
   int expert;
@@ -20,8 +21,9 @@ struct TileWalk {
   const int* offsets;
   int experts;
   int rows;
-  int tileRows;  // rows of a group to a tile; 0 where each group with rows has mTiles of them
+  int tileRows;    // rows of a group to a tile; 0 where each group with rows has mTiles of them
   int mTiles;
+  int emptyTiles;  // of a group without rows
   int nTiles;
   int* faults;
   IndexFault which;
@@ -33,7 +35,10 @@ struct TileWalk {
   int count;   // of them, this lane's
 
   DEVICE int down(int groupRows) const {
-    return tileRows == 0 ? (groupRows > 0 ? mTiles : 0) : (groupRows + tileRows - 1) / tileRows;
+    if (groupRows == 0) {
+      return emptyTiles;
+    }
+    return tileRows == 0 ? mTiles : (groupRows + tileRows - 1) / tileRows;
   }
 
   DEVICE void window() {
@@ -48,7 +53,9 @@ struct TileWalk {
       bool descends = !low && hi >= 0 && hi <= rows;
       fault(faults, which, low ? e : e + 1, low ? lo : hi, descends ? lo : rows);
     }
-    count = bad ? 0 : down(hi - lo) * nTiles;
+    lo = bad ? 0 : lo;
+    hi = bad ? 0 : hi;
+    count = e < experts ? down(hi - lo) * nTiles : 0;
     upto = count;
     for (int step = 1; step < 32; step *= 2) {
       int left = __shfl_up_sync(0xFFFFFFFFu, upto, step);
@@ -95,6 +102,7 @@ DEVICE TileWalk<BAND> tileWalk(
     int rows,
     int tileRows,
     int mTiles,
+    int emptyTiles,
     int nTiles,
     int* faults,
     IndexFault which) {
@@ -104,9 +112,51 @@ DEVICE TileWalk<BAND> tileWalk(
   walk.rows = rows;
   walk.tileRows = tileRows;
   walk.mTiles = mTiles;
+  walk.emptyTiles = emptyTiles;
   walk.nTiles = nTiles;
   walk.faults = faults;
   walk.which = which;
   walk.start();
   return walk;
+}
+
+/** The tiles of out[rows of each group, cols]. */
+template <int BAND>
+DEVICE TileWalk<BAND> rowTiles(
+    const int* offsets, int experts, int rows, int cols, int tileRows, int tileCols, int* faults) {
+  return tileWalk<BAND>(
+      offsets,
+      experts,
+      rows,
+      tileRows,
+      0,
+      0,
+      (cols + tileCols - 1) / tileCols,
+      faults,
+      GROUPED_MATMUL_OFFSETS);
+}
+
+/** The tiles of dW[e,n,k]; those of groups without rows only where it is overwritten. */
+template <int BAND>
+DEVICE TileWalk<BAND> gradientTiles(
+    const int* offsets,
+    int experts,
+    int rows,
+    int n,
+    int k,
+    int tileRows,
+    int tileCols,
+    bool accumulate,
+    int* faults) {
+  int down = (n + tileRows - 1) / tileRows;
+  return tileWalk<BAND>(
+      offsets,
+      experts,
+      rows,
+      0,
+      down,
+      accumulate ? 0 : down,
+      (k + tileCols - 1) / tileCols,
+      faults,
+      GROUPED_MATMUL_WEIGHT_GRADIENT_OFFSETS);
 }

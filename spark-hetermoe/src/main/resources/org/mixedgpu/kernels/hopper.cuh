@@ -32,6 +32,15 @@
   "%44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, " \
   "%56, %57, %58, %59, %60, %61, %62, %63"
 
+#define REGISTERS96 REGISTERS64                                         \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, " \
+  "%76, %77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87, " \
+  "%88, %89, %90, %91, %92, %93, %94, %95"
+#define REGISTERS128 REGISTERS96                                        \
+  ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, " \
+  "%108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, " \
+  "%120, %121, %122, %123, %124, %125, %126, %127"
+
 /** What cuTensorMapEncodeTiled fills in. */
 struct alignas(64) TensorMap {
   char bytes[128];
@@ -96,6 +105,43 @@ DEVICE void storeTile(const TensorMap& map, u32 from, int column, int head, int 
       : "memory");
 }
 
+/** The same of a stack of matrices. */
+DEVICE void loadTile(u32 to, const TensorMap& map, u32 barrier, int column, int row, int matrix) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes"
+      " [%0], [%1, {%3, %4, %5}], [%2];" ::"r"(to),
+      "l"(&map),
+      "r"(barrier),
+      "r"(column),
+      "r"(row),
+      "r"(matrix)
+      : "memory");
+}
+
+/** Rows and columns outside the tensor are left out. */
+DEVICE void storeTile(const TensorMap& map, u32 from, int column, int row, int matrix) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.global.shared::cta.bulk_group"
+      " [%0, {%2, %3, %4}], [%1];" ::"l"(&map),
+      "r"(from),
+      "r"(column),
+      "r"(row),
+      "r"(matrix)
+      : "memory");
+}
+
+/** Adds a box to what is there. */
+DEVICE void addTile(const TensorMap& map, u32 from, int column, int row, int matrix) {
+  asm volatile(
+      "cp.reduce.async.bulk.tensor.3d.global.shared::cta.add.bulk_group"
+      " [%0, {%2, %3, %4}], [%1];" ::"l"(&map),
+      "r"(from),
+      "r"(column),
+      "r"(row),
+      "r"(matrix)
+      : "memory");
+}
+
 /** A piece of memory, a multiple of 16 bytes. */
 DEVICE void loadBytes(u32 to, const void* from, u32 bytes, u32 barrier) {
   asm volatile(
@@ -128,9 +174,10 @@ DEVICE void commitStores() {
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
 
-/** Until what this thread's stores read may be overwritten. */
+/** Until what this thread's stores read, all but the last PENDING, may be overwritten. */
+template <int PENDING = 0>
 DEVICE void awaitStores() {
-  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(PENDING) : "memory");
 }
 
 DEVICE void finishStores() {
@@ -144,6 +191,10 @@ DEVICE void fenceAsync() {
 
 DEVICE void storeShared(u32 to, u32 x) {
   asm volatile("st.shared.b32 [%0], %1;" ::"r"(to), "r"(x) : "memory");
+}
+
+DEVICE void storeShared2(u32 to, float x, float y) {
+  asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(to), "f"(x), "f"(y) : "memory");
 }
 
 DEVICE void storeShared4(u32 to, const float (&x)[4]) {

@@ -156,50 +156,66 @@ extern "C" __global__ void addGatedBackward(
 
 // --- sums by column ------------------------------------------------------------------------------
 
+/** Rows of columnSums that a thread has in flight: it does little else than wait for them. */
+#define SUM_AHEAD 8
+
+/** sum += the next `count` rows, at most SUM_AHEAD, `step` elements from one to the next. */
+template <typename A, bool ALL>
+DEVICE void addRows(float (&sum)[A::N], const T* from, i64 step, i64 count) {
+  typename A::Raw raw[SUM_AHEAD];
+#pragma unroll
+  for (int u = 0; u < SUM_AHEAD; u++) {
+    if (ALL || u < count) {
+      raw[u] = A::load(from + u * step);
+    }
+  }
+#pragma unroll
+  for (int u = 0; u < SUM_AHEAD; u++) {
+    if (ALL || u < count) {
+      Pack<T> v = A::floats(raw[u]);
+#pragma unroll
+      for (int l = 0; l < A::N; l++) {
+        sum[l] += v.at[l];
+      }
+    }
+  }
+}
+
 template <typename A>
 DEVICE void columnSumsBy(
     float* partial, const T* x, i64 rows, i64 width, int lanes, int rowsPerBlock) {
   Lanes at(lanes);
-  i64 c = ((i64) blockIdx.y * lanes + at.lane) * A::N;
-  i64 end = c < width ? min(rows, (i64) (blockIdx.x + 1) * rowsPerBlock) : 0;
+  i64 first = (i64) blockIdx.y * lanes * A::N;
+  i64 c = first + at.lane * A::N;
+  i64 begin = (i64) blockIdx.x * rowsPerBlock + at.row;
+  i64 end = min(rows, (i64) (blockIdx.x + 1) * rowsPerBlock);
+  i64 count = c < width && begin < end ? (end - begin + at.rows - 1) / at.rows : 0;
   float sum[A::N];
 #pragma unroll
   for (int l = 0; l < A::N; l++) {
     sum[l] = 0.0f;
   }
-  for (i64 r = (i64) blockIdx.x * rowsPerBlock + at.row; r < end; r += AHEAD * at.rows) {
-    typename A::Raw raw[AHEAD];
-#pragma unroll
-    for (int u = 0; u < AHEAD; u++) {
-      if (r + u * at.rows < end) {
-        raw[u] = A::load(x + (r + u * at.rows) * width + c);
-      }
-    }
-#pragma unroll
-    for (int u = 0; u < AHEAD; u++) {
-      if (r + u * at.rows < end) {
-        Pack<T> v = A::floats(raw[u]);
-#pragma unroll
-        for (int l = 0; l < A::N; l++) {
-          sum[l] += v.at[l];
-        }
-      }
-    }
+  const T* from = x + begin * width + c;
+  i64 step = at.rows * width;
+  for (; count >= SUM_AHEAD; count -= SUM_AHEAD) {
+    addRows<A, true>(sum, from, step, count);
+    from += SUM_AHEAD * step;
   }
-  __shared__ float shared[256 * A::N];
+  addRows<A, false>(sum, from, step, count);
+  // Through shared memory, so that neighbours write neighbours.
+  __shared__ __align__(16) float shared[256 * A::N];
 #pragma unroll
   for (int l = 0; l < A::N; l++) {
-    shared[(at.row * A::N + l) * lanes + at.lane] = sum[l];
+    shared[threadIdx.x * A::N + l] = sum[l];
   }
   __syncthreads();
-  if (at.row == 0 && c < width) {
-    for (int l = 0; l < A::N; l++) {
-      float all = 0.0f;
-      for (int row = 0; row < at.rows; row++) {
-        all += shared[(row * A::N + l) * lanes + at.lane];
-      }
-      partial[blockIdx.x * width + c + l] = all;
+  int columns = lanes * A::N;
+  for (int i = threadIdx.x; i < columns && first + i < width; i += 256) {
+    float all = 0.0f;
+    for (int row = 0; row < at.rows; row++) {
+      all += shared[row * columns + i];
     }
+    partial[blockIdx.x * width + first + i] = all;
   }
 }
 

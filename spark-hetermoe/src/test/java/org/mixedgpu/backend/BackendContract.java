@@ -92,6 +92,13 @@ abstract class BackendContract extends ShapesContract {
         compare.inOut32(9, 517),
         compare.in(400, 517),
         compare.in(compare.indexes(400, 9), 400));
+    compare.check(
+        "scatterAddRows of many",
+        60,
+        (b, t) -> b.scatterAddRows(t[0], t[1], t[2]),
+        compare.inOut32(50_000, 3),
+        compare.in(270_000, 3),
+        compare.in(compare.indexes(270_000, 50_000), 270_000));
     Tensor index = i32(1);
     OpComparison.write(backend, index, new int[] {3});
     refusedAtTheLatestWhenWaiting(
@@ -125,30 +132,60 @@ abstract class BackendContract extends ShapesContract {
   }
 
   @Test
-  void groupedMatmulWeightGradientAddsPerExpert() {
-    int[][] groups = {{0, 5, 5, 64, 70}, {0, 0, 0, 0, 70}, {3, 20, 21, 40, 60}};
+  void groupedMatmulWeightGradientOverwritesOrAddsPerExpert() {
+    int[][] groups = {{0, 5, 5, 64, 70}, {0, 0, 0, 0, 70}, {3, 20, 21, 40, 60}, {9, 9, 9, 9, 9}};
     for (int[] offsets : groups) {
-      compare.check(
-          "groupedMatmulWeightGradient",
-          70,
-          (b, t) -> b.groupedMatmulWeightGradient(t[0], t[1], t[2], t[3]),
-          compare.inOut32(4, 45, 33),
-          compare.in(70, 45),
-          compare.in(70, 33),
-          compare.in(offsets, 5));
+      weightGradients("groupedMatmulWeightGradient", 4, 45, 33, 70, offsets);
+      weightGradients("groupedMatmulWeightGradient in units", 4, 72, 40, 70, offsets);
     }
-    compare.check(
-        "groupedMatmulWeightGradient of whole tiles",
-        131,
-        (b, t) -> b.groupedMatmulWeightGradient(t[0], t[1], t[2], t[3]),
-        compare.inOut32(4, 136, 64),
-        compare.in(200, 136),
-        compare.in(200, 64),
-        compare.in(new int[] {0, 130, 130, 131, 200}, 5));
+    weightGradients(
+        "groupedMatmulWeightGradient of whole tiles", 4, 136, 64, 200, 0, 130, 130, 131, 200);
+    weightGradients(
+        "groupedMatmulWeightGradient of many tiles", 3, 264, 520, 330, 1, 129, 129, 330);
+    weightGradients("groupedMatmulWeightGradient of no rows", 3, 136, 264, 0, 0, 0, 0, 0);
     refused(
-        () -> backend.groupedMatmulWeightGradient(f32(2, 3, 4), real(6, 3), real(6, 5), i32(3)),
+        () ->
+            backend.groupedMatmulWeightGradient(
+                f32(2, 3, 4), real(6, 3), real(6, 5), i32(3), false),
         "[6, 4]",
         "[6, 5]");
+  }
+
+  /** Over poison, and added to numbers. */
+  private void weightGradients(String what, int experts, int n, int k, int rows, int... offsets) {
+    for (boolean accumulate : new boolean[] {false, true}) {
+      compare.check(
+          what + (accumulate ? ", added" : ", overwritten"),
+          Math.max(1, rows),
+          (b, t) -> b.groupedMatmulWeightGradient(t[0], t[1], t[2], t[3], accumulate),
+          accumulate ? compare.inOut32(experts, n, k) : compare.out32(experts, n, k),
+          compare.in(rows, n),
+          compare.in(rows, k),
+          compare.in(offsets, experts + 1));
+    }
+  }
+
+  @Test
+  void groupedMatmulWeightGradientOfManyExpertsMostlyWithoutRows() {
+    int[] offsets = new int[71];
+    for (int e = 1; e < offsets.length; e++) {
+      offsets[e] = offsets[e - 1] + (e % 3 == 0 ? e % 5 : 0);
+    }
+    weightGradients("groupedMatmulWeightGradient, 70 experts", 70, 16, 24, offsets[70], offsets);
+  }
+
+  @Test
+  void groupedMatmulWeightGradientRefusesBadGroups() {
+    Tensor offsets = i32(3);
+    OpComparison.write(backend, offsets, new int[] {0, 6, 4});
+    for (boolean accumulate : new boolean[] {false, true}) {
+      refusedAtTheLatestWhenWaiting(
+          () ->
+              backend.groupedMatmulWeightGradient(
+                  f32(2, 2, 3), real(6, 2), real(6, 3), offsets, accumulate),
+          "groupedMatmulWeightGradient",
+          "4 after 6");
+    }
   }
 
   @Test

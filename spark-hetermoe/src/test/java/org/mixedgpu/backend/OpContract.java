@@ -533,6 +533,14 @@ abstract class OpContract extends MemoryContract {
           compare.outInts(experts + 1),
           compare.in(compare.indexes(97 * 4, experts), 97, 4));
     }
+    compare.check(
+        "sortByExpert of many",
+        1,
+        (b, t) -> b.sortByExpert(t[0], t[1], t[2], t[3]),
+        compare.outInts(140_000, 2),
+        compare.outInts(280_000),
+        compare.outInts(6),
+        compare.in(compare.indexes(280_000, 5), 140_000, 2));
     Tensor experts = i32(1, 2);
     OpComparison.write(backend, experts, new int[] {1, 2});
     refusedAtTheLatestWhenWaiting(

@@ -269,8 +269,8 @@ class ReferenceGradientTest {
     Object[] dW =
         OpComparison.run(
             backend,
-            (b, t) -> b.groupedMatmulWeightGradient(t[0], t[1], t[2], t[3]),
-            make.inOut(new float[18], 3, 2, 3),
+            (b, t) -> b.groupedMatmulWeightGradient(t[0], t[1], t[2], t[3], false),
+            make.out32(3, 2, 3),
             make.in(dOut, 5, 2),
             in,
             offsets);

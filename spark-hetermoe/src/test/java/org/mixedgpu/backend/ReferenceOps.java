@@ -271,13 +271,19 @@ abstract class ReferenceOps implements TrainingBackend {
   }
 
   @Override
-  public void groupedMatmulWeightGradient(Tensor dW, Tensor dOut, Tensor in, Tensor offsets) {
+  public void groupedMatmulWeightGradient(
+      Tensor dW, Tensor dOut, Tensor in, Tensor offsets, boolean accumulate) {
     CHECKS.groupedMatmulWeightGradient(dW, dOut, in, offsets);
     int[] bounds = ints(offsets);
     OpChecks.offsets("groupedMatmulWeightGradient", bounds, in.shape().rows());
     for (int e = 0; e + 1 < bounds.length; e++) {
       int rows = bounds[e + 1] - bounds[e];
-      matmul(matrix(dW, e), dOut.rows(bounds[e], rows), in.rows(bounds[e], rows), Transpose.TN, 1f);
+      matmul(
+          matrix(dW, e),
+          dOut.rows(bounds[e], rows),
+          in.rows(bounds[e], rows),
+          Transpose.TN,
+          accumulate ? 1 : 0);
     }
   }
 

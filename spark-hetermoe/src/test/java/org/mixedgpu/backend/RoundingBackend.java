@@ -326,10 +326,11 @@ public class RoundingBackend implements TrainingBackend {
   }
 
   @Override
-  public void groupedMatmulWeightGradient(Tensor dW, Tensor dOut, Tensor in, Tensor offsets) {
+  public void groupedMatmulWeightGradient(
+      Tensor dW, Tensor dOut, Tensor in, Tensor offsets, boolean accumulate) {
     checks.groupedMatmulWeightGradient(dW, dOut, in, offsets);
     try (Widened f = new Widened()) {
-      wide.groupedMatmulWeightGradient(f.out(dW), f.in(dOut), f.in(in), f.in(offsets));
+      wide.groupedMatmulWeightGradient(f.out(dW), f.in(dOut), f.in(in), f.in(offsets), accumulate);
       f.store();
     }
   }

@@ -197,7 +197,14 @@ abstract class ShapesContract extends OpContract {
   void scatterAddRowsOfAnyShape(int margin) {
     at(margin);
     // Rows, width, rows of the table: rows that all come often, one that does, and a vocabulary.
-    int[][] sizes = {{3000, 40, 5}, {100, 304, 1}, {5000, 12, 70_000}, {33, 1032, 2}, {64, 7, 3}};
+    int[][] sizes = {
+      {3000, 40, 5},
+      {100, 304, 1},
+      {5000, 12, 70_000},
+      {33, 1032, 2},
+      {64, 7, 3},
+      {300, 2052, 2}
+    };
     for (int[] size : sizes) {
       int rows = size[0];
       int width = size[1];

@@ -23,7 +23,7 @@ class HeadTest {
     targets[149] = -1;
     try (TrainingBackend b = Backends.cpu(CpuOptions.allCores());
         Parameters p = TinyModels.parameters(b, config, 1);
-        Parameters grads = Parameters.like(p);
+        Gradients grads = Gradients.of(p);
         Workspace workspace = new Workspace(b);
         Tensor ids = Floats.ints(b, TinyModels.tokens(ROWS, config.vocab(), 5));
         Tensor t = Floats.ints(b, targets);
@@ -41,8 +41,8 @@ class HeadTest {
       return new float[][] {
         Floats.read(b, loss),
         Floats.read(b, dX),
-        Floats.read(b, grads.tensor(weight)),
-        Floats.read(b, grads.tensor(ParameterNames.FINAL_NORM))
+        Floats.read(b, grads.total().tensor(weight)),
+        Floats.read(b, grads.total().tensor(ParameterNames.FINAL_NORM))
       };
     }
   }

@@ -248,8 +248,9 @@ public final class CpuBackend implements TrainingBackend {
   }
 
   @Override
-  public void groupedMatmulWeightGradient(Tensor dW, Tensor dOut, Tensor in, Tensor offsets) {
-    matrix.groupedWeightGradient(host(dW), host(dOut), host(in), host(offsets));
+  public void groupedMatmulWeightGradient(
+      Tensor dW, Tensor dOut, Tensor in, Tensor offsets, boolean accumulate) {
+    matrix.groupedWeightGradient(host(dW), host(dOut), host(in), host(offsets), accumulate);
   }
 
   @Override

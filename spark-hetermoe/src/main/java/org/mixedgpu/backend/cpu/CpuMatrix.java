@@ -49,7 +49,8 @@ final class CpuMatrix {
                 0f));
   }
 
-  void groupedWeightGradient(HostTensor dW, HostTensor dOut, HostTensor in, HostTensor offsets) {
+  void groupedWeightGradient(
+      HostTensor dW, HostTensor dOut, HostTensor in, HostTensor offsets, boolean accumulate) {
     CpuBackend.CHECKS.groupedMatmulWeightGradient(dW, dOut, in, offsets);
     int experts = size(dW.shape().dim(0));
     int m = size(dW.shape().dim(1));
@@ -67,7 +68,7 @@ final class CpuMatrix {
                 m,
                 n,
                 bounds[e + 1] - bounds[e],
-                1f));
+                accumulate ? 1f : 0f));
   }
 
   private interface ProductOfExpert {

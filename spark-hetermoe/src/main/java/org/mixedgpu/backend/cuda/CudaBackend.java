@@ -386,12 +386,13 @@ public final class CudaBackend implements TrainingBackend {
   }
 
   @Override
-  public void groupedMatmulWeightGradient(Tensor dW, Tensor dOut, Tensor in, Tensor offsets) {
+  public void groupedMatmulWeightGradient(
+      Tensor dW, Tensor dOut, Tensor in, Tensor offsets, boolean accumulate) {
     checks.groupedMatmulWeightGradient(dW, dOut, in, offsets);
     CudaStream stream = begin();
     synchronized (stream) {
       grouped.groupedMatmulWeightGradient(
-          on(stream, dW), on(stream, dOut), on(stream, in), on(stream, offsets));
+          on(stream, dW), on(stream, dOut), on(stream, in), on(stream, offsets), accumulate);
     }
   }
 

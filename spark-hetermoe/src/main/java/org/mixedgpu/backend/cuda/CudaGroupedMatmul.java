@@ -28,30 +28,75 @@ final class CudaGroupedMatmul {
   void groupedMatmul(
       CudaTensor out, CudaTensor in, CudaTensor w, CudaTensor offsets, Transpose transpose) {
     boolean forward = transpose == Transpose.NT;
-    launch(
-        forward ? GroupedTiles.Product.NT : GroupedTiles.Product.NN,
-        out,
-        in,
-        w,
-        offsets,
-        Math.toIntExact(w.shape().dim(1)),
-        Math.toIntExact(w.shape().dim(2)));
+    GroupedTiles.Product product = forward ? GroupedTiles.Product.NT : GroupedTiles.Product.NN;
+    int n = Math.toIntExact(w.shape().dim(1));
+    int k = Math.toIntExact(w.shape().dim(2));
+    GroupedTiles tiles = choose(product, out, in, w, offsets, n, k);
+    int rows = rows(in);
+    kernel(tiles, product)
+        .launch(
+            blocks(tiles, product, rows, experts(offsets), n, k),
+            1,
+            1,
+            tiles.threads(),
+            tiles.sharedBytes(),
+            out,
+            tiles.copied() ? map(in) : in,
+            tiles.copied() ? map(w) : w,
+            offsets,
+            rows,
+            experts(offsets),
+            n,
+            k,
+            device.faults().pointer());
   }
 
   /** See {@link org.mixedgpu.backend.TrainingBackend#groupedMatmulWeightGradient}. */
   void groupedMatmulWeightGradient(
-      CudaTensor dW, CudaTensor dOut, CudaTensor in, CudaTensor offsets) {
-    launch(
-        GroupedTiles.Product.TN,
+      CudaTensor dW, CudaTensor dOut, CudaTensor in, CudaTensor offsets, boolean accumulate) {
+    int n = Math.toIntExact(dW.shape().dim(1));
+    int k = Math.toIntExact(dW.shape().dim(2));
+    weightGradient(
+        choose(GroupedTiles.Product.TN, dW, dOut, in, offsets, n, k),
         dW,
         dOut,
         in,
         offsets,
-        Math.toIntExact(dW.shape().dim(1)),
-        Math.toIntExact(dW.shape().dim(2)));
+        accumulate);
   }
 
-  private void launch(
+  /** The same with tiles that the caller has chosen. */
+  void weightGradient(
+      GroupedTiles tiles,
+      CudaTensor dW,
+      CudaTensor dOut,
+      CudaTensor in,
+      CudaTensor offsets,
+      boolean accumulate) {
+    GroupedTiles.Product product = GroupedTiles.Product.TN;
+    int n = Math.toIntExact(dW.shape().dim(1));
+    int k = Math.toIntExact(dW.shape().dim(2));
+    int rows = rows(in);
+    kernel(tiles, product)
+        .launch(
+            blocks(tiles, product, rows, experts(offsets), n, k),
+            1,
+            1,
+            tiles.threads(),
+            tiles.sharedBytes(),
+            tiles.copied() ? map(dW) : dW,
+            tiles.copied() ? map(dOut) : dOut,
+            tiles.copied() ? map(in) : in,
+            offsets,
+            rows,
+            experts(offsets),
+            n,
+            k,
+            accumulate ? 1 : 0,
+            device.faults().pointer());
+  }
+
+  private GroupedTiles choose(
       GroupedTiles.Product product,
       CudaTensor out,
       CudaTensor left,
@@ -60,36 +105,30 @@ final class CudaGroupedMatmul {
       int n,
       int k) {
     DType type = device.computeType();
-    int rows = Math.toIntExact(left.shape().rows());
-    int experts = Math.toIntExact(offsets.shape().rows() - 1);
-    GroupedTiles tiles =
-        GroupedTiles.choose(
-            device.arch(),
-            device.sharedBytesPerBlock(),
-            type,
-            GroupedTiles.aligned(type, n, k, out.pointer(), left.pointer(), right.pointer()),
-            product,
-            rows,
-            n,
-            k);
-    device
+    return GroupedTiles.choose(
+        device.arch(),
+        device.sharedBytesPerBlock(),
+        type,
+        GroupedTiles.aligned(type, n, k, out.pointer(), left.pointer(), right.pointer()),
+        product,
+        rows(left),
+        experts(offsets),
+        n,
+        k);
+  }
+
+  private Kernel kernel(GroupedTiles tiles, GroupedTiles.Product product) {
+    return device
         .kernels()
-        .get(tiles.file(), product.function(), type, tiles.defines())
-        .launch(
-            blocks(tiles, product, rows, experts, n, k),
-            1,
-            1,
-            tiles.threads(),
-            tiles.sharedBytes(),
-            tiles.copied() && product == GroupedTiles.Product.TN ? map(out) : out,
-            tiles.copied() ? map(left) : left,
-            tiles.copied() ? map(right) : right,
-            offsets,
-            rows,
-            experts,
-            n,
-            k,
-            device.faults().pointer());
+        .get(tiles.file(), product.function(), device.computeType(), tiles.defines());
+  }
+
+  private static int rows(CudaTensor rowsOfGroups) {
+    return Math.toIntExact(rowsOfGroups.shape().rows());
+  }
+
+  private static int experts(CudaTensor offsets) {
+    return Math.toIntExact(offsets.shape().rows() - 1);
   }
 
   /** As many as run at once, or fewer where there can't be as many tiles. */

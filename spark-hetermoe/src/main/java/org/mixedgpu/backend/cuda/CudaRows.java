@@ -18,11 +18,6 @@ final class CudaRows {
   private static final int PARTIAL_COLUMNS = 32;
   private static final int PARTIAL_THREADS = 1024;
 
-  /** Of scatterLongRuns, in the kernel file: sorted positions and threads of a block. */
-  private static final int LONG_RUN_POSITIONS = 512;
-
-  private static final int LONG_RUN_THREADS = 512;
-
   /** Elements per access where rows are added to a table of F32. */
   private static final int TABLE_ACCESS = 4;
 
@@ -225,7 +220,9 @@ final class CudaRows {
             device.faults().pointer());
   }
 
-  /** By sorting the indexes: rows of one index are then neighbours, and one thread adds them. */
+  /**
+   * By sorting the indexes: rows of one index are then neighbours, and the same threads add them.
+   */
   void scatterAddRows(CudaTensor dTable, CudaTensor dOut, CudaTensor index) {
     long n = dOut.shape().rows();
     long width = dOut.shape().rowElements();
@@ -255,20 +252,6 @@ final class CudaRows {
             width,
             tableRows,
             lanes);
-    kernel(SCATTER, "scatterLongRuns", dOut.type())
-        .launch(
-            Geometry.parts(n, LONG_RUN_POSITIONS),
-            Geometry.parts(width, (long) WARP * access),
-            1,
-            LONG_RUN_THREADS,
-            0,
-            dTable,
-            dOut,
-            sorted.keys(),
-            sorted.order(),
-            n,
-            width,
-            tableRows);
   }
 
   /** Lanes that have {@link Geometry#AHEAD} accesses each, where the row is long enough. */

@@ -7,8 +7,11 @@ import org.mixedgpu.tensor.DType;
 final class CudaSort {
   private static final String FILE = "sort";
 
-  /** TILE in the kernel file: keys per block. */
-  private static final int TILE = 2048;
+  /** ROUND_BITS in the kernel file: 2048 keys that a block takes at a time. */
+  private static final int ROUND_BITS = 11;
+
+  /** About a block for each multiprocessor; every block adds up the counts of all tiles. */
+  private static final int MOST_TILES = 128;
 
   /** Shared memory per bin: a count per warp of a block, and where the bin starts. */
   private static final int BYTES_PER_BIN = 9 * Integer.BYTES;
@@ -35,7 +38,6 @@ final class CudaSort {
     Check.input(
         bins > 0 || n == 0, "sortByExpert needs experts in [0, 0); found %d of them to sort", n);
     Digit digit = new Digit(n, bins, 0, 0, -1, bins, IndexFault.SORT_BY_EXPERT_EXPERT);
-    Counts counts = count(experts, digit);
     kernel("placeChoices")
         .launch(
             digit.tiles(),
@@ -46,11 +48,11 @@ final class CudaSort {
             slotOf,
             rowOf,
             offsets,
-            counts.byTile,
-            counts.totals,
+            count(experts, digit, 1),
             experts,
             n,
             bins,
+            digit.tileBits(),
             (int) experts.shape().dim(1),
             device.faults().pointer());
   }
@@ -65,42 +67,37 @@ final class CudaSort {
     int passes = (int) Geometry.parts(bits, MOST_DIGIT_BITS);
     int digitBits = (int) Geometry.parts(bits, passes);
     int bins = 1 << digitBits;
+    IndexFault which = IndexFault.SCATTER_ADD_ROWS_INDEX;
+    Digit first = new Digit(n, limit, Math.toIntExact(limit), 0, bins - 1, bins, which);
+    CudaTensor counts = count(index, first, passes);
     CudaTensor keys = index;
     CudaTensor order = null;
     for (int pass = 0; pass < passes; pass++) {
-      // After the first pass what was refused is a valid key.
-      Digit digit =
-          new Digit(
-              n,
-              pass == 0 ? limit : limit + 1,
-              Math.toIntExact(limit),
-              pass * digitBits,
-              bins - 1,
-              bins,
-              IndexFault.SCATTER_ADD_ROWS_INDEX);
-      Counts counts = count(keys, digit);
       CudaTensor keysOut = scratch("sorted keys " + pass % 2, n);
       CudaTensor orderOut = scratch("sorted order " + pass % 2, n);
       kernel("placePairs")
           .launch(
-              digit.tiles(),
+              first.tiles(),
               1,
               1,
               Geometry.THREADS,
               bins * BYTES_PER_BIN,
               keysOut,
               orderOut,
-              counts.byTile,
-              counts.totals,
+              first.counts(counts, pass),
+              pass + 1 < passes ? first.counts(counts, pass + 1) : null,
               keys,
               order,
               n,
-              digit.limit,
-              digit.instead,
-              digit.shift,
-              digit.mask,
+              // After the first pass what was refused is a valid key.
+              pass == 0 ? limit : limit + 1,
+              first.instead,
+              pass * digitBits,
+              (pass + 1) * digitBits,
+              first.mask,
               bins,
-              digit.which.number(),
+              first.tileBits(),
+              which.number(),
               device.faults().pointer());
       keys = keysOut;
       order = orderOut;
@@ -108,23 +105,36 @@ final class CudaSort {
     return new Pairs(keys, order);
   }
 
-  /** What one pass sorts by; see the kernel file. */
+  /** What a pass sorts by; see the kernel file. */
   private record Digit(
       long n, long limit, int instead, int shift, int mask, int bins, IndexFault which) {
+    int tileBits() {
+      int bits = ROUND_BITS;
+      while (Geometry.parts(n, 1L << bits) > MOST_TILES) {
+        bits++;
+      }
+      return bits;
+    }
+
     long tiles() {
-      return Math.max(1, Geometry.parts(n, TILE));
+      return Math.max(1, Geometry.parts(n, 1L << tileBits()));
+    }
+
+    /** Those of one pass among the counts of all; null where there are none. */
+    CudaTensor counts(CudaTensor all, int pass) {
+      return all == null ? null : all.rows(pass * tiles() * bins, tiles() * bins);
     }
   }
 
-  private record Counts(CudaTensor byTile, CudaTensor totals) {}
-
-  /** How many keys of each bin come before each tile; nothing for a single tile. */
-  private Counts count(CudaTensor keys, Digit digit) {
+  /**
+   * How many keys of each bin each tile has, with room for later passes; null for a single tile.
+   */
+  private CudaTensor count(CudaTensor keys, Digit digit, int passes) {
     if (digit.tiles() == 1) {
-      return new Counts(null, null);
+      return null;
     }
-    CudaTensor byTile = scratch("sort counts", digit.bins * digit.tiles());
-    CudaTensor totals = scratch("sort totals", digit.bins);
+    long size = digit.tiles() * digit.bins;
+    CudaTensor counts = scratch("sort counts", passes * size);
     kernel("countTiles")
         .launch(
             digit.tiles(),
@@ -132,7 +142,7 @@ final class CudaSort {
             1,
             Geometry.THREADS,
             digit.bins * Integer.BYTES,
-            byTile,
+            counts,
             keys,
             digit.n,
             digit.limit,
@@ -140,12 +150,11 @@ final class CudaSort {
             digit.shift,
             digit.mask,
             digit.bins,
+            digit.tileBits(),
+            Math.toIntExact((passes - 1) * size),
             digit.which.number(),
             device.faults().pointer());
-    kernel("scanTiles")
-        .launch(
-            digit.bins, 1, 1, Geometry.THREADS, 0, byTile, totals, Math.toIntExact(digit.tiles()));
-    return new Counts(byTile, totals);
+    return counts;
   }
 
   private CudaTensor scratch(String slot, long integers) {

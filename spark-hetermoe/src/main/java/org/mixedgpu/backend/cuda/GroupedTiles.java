@@ -48,14 +48,17 @@ record GroupedTiles(
   private static final GroupedTiles WARPS = warps(128, 128, 32, 4, 3, 2);
   private static final GroupedTiles WIDE_WARPS = warps(128, 256, 64, 4, 3, 1);
 
-  private static final GroupedTiles SHARED_TILES = copied(128, 256, 4, false, 0);
-  private static final GroupedTiles OWN_TILES = copied(128, 192, 5, true, 0);
-
-  /** Two warpgroups' two strips of 64 by 32 sums on their way to the weight gradient. */
-  private static final GroupedTiles ADDED_TILES = copied(128, 256, 4, false, 4 * 64 * 32 * 4);
+  private static final GroupedTiles SHARED_TILES = copied("grouped_gemm.sm90", 256, 4, false, 0);
+  private static final GroupedTiles OWN_TILES = copied("grouped_gemm.sm90", 192, 5, true, 0);
 
   /** Above this many summed indexes, storing results is too little of the work to be hidden. */
   private static final int LONG_SUM = 4096;
+
+  private static final GroupedTiles GRADIENT = gradient(256, 4, false, 2);
+  private static final GroupedTiles SHORT_GRADIENT = gradient(256, 3, false, 4);
+
+  /** Rows of a group, on average, up to which a weight gradient is mostly storing of results. */
+  private static final int SHORT_GROUP = 1024;
 
   /** What the copy engine, cp.async and 16-byte loads need of pointers and of rows. */
   static boolean aligned(DType type, int n, int k, long... pointers) {
@@ -74,6 +77,7 @@ record GroupedTiles(
    * @param type the compute type
    * @param aligned see {@link #aligned}
    * @param rows of all groups
+   * @param experts how many groups there are
    * @param n of w[experts,n,k]
    * @param k of the same
    */
@@ -84,6 +88,7 @@ record GroupedTiles(
       boolean aligned,
       Product product,
       long rows,
+      int experts,
       int n,
       int k) {
     boolean tensorCores = type == DType.F16 || type == DType.BF16 && arch >= 80;
@@ -92,6 +97,9 @@ record GroupedTiles(
       return ANY;
     }
     if (arch == 90) {
+      if (product == Product.TN) {
+        return rows <= (long) SHORT_GROUP * experts ? SHORT_GRADIENT : GRADIENT;
+      }
       return hopper(product, n, k);
     }
     if (arch < 80) {
@@ -105,9 +113,6 @@ record GroupedTiles(
    * unless their width suits the columns worse.
    */
   private static GroupedTiles hopper(Product product, int n, int k) {
-    if (product == Product.TN) {
-      return ADDED_TILES;
-    }
     int cols = product == Product.NT ? n : k;
     int sum = product == Product.NT ? k : n;
     boolean suits = OWN_TILES.padded(cols) <= SHARED_TILES.padded(cols) * 1.04;
@@ -135,19 +140,34 @@ record GroupedTiles(
         "WARPS_N=" + across);
   }
 
+  /**
+   * The weight gradient on Hopper.
+   *
+   * @param cols of a tile of 128 rows
+   * @param stages of 64 summed rows on their way
+   * @param own whether each of the two warpgroups has tiles of its own
+   * @param strips of 64 by 32 sums of each warpgroup that the copy engine may have yet to read;
+   *     they divide those of a tile
+   */
+  static GroupedTiles gradient(int cols, int stages, boolean own, int strips) {
+    return copied("grouped_gradient.sm90", cols, stages, own, strips);
+  }
+
   /** Two warpgroups, fed by the copy engine. */
-  private static GroupedTiles copied(int m, int n, int stages, boolean own, int resultBytes) {
+  private static GroupedTiles copied(String file, int cols, int stages, boolean own, int strips) {
+    int rows = 128;
     return new GroupedTiles(
-        "grouped_gemm.sm90",
-        m,
-        n,
+        file,
+        rows,
+        cols,
         384,
         1,
-        stages * (m + n) * 128 + resultBytes + 1024,
-        "BM=" + m,
-        "BN=" + n,
+        stages * (rows + cols) * 128 + 2 * strips * 64 * 32 * Float.BYTES + 1024,
+        "BM=" + rows,
+        "BN=" + cols,
         "STAGES=" + stages,
-        "PINGPONG=" + (own ? 1 : 0));
+        "PINGPONG=" + (own ? 1 : 0),
+        "STRIPS=" + strips);
   }
 
   /** Whether its operands are tensor maps. */

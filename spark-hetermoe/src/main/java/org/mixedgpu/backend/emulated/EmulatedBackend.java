@@ -278,8 +278,11 @@ public final class EmulatedBackend implements TrainingBackend {
   }
 
   @Override
-  public void groupedMatmulWeightGradient(Tensor dW, Tensor dOut, Tensor in, Tensor offsets) {
-    take(slowdown.experts(), () -> inner.groupedMatmulWeightGradient(dW, dOut, in, offsets));
+  public void groupedMatmulWeightGradient(
+      Tensor dW, Tensor dOut, Tensor in, Tensor offsets, boolean accumulate) {
+    take(
+        slowdown.experts(),
+        () -> inner.groupedMatmulWeightGradient(dW, dOut, in, offsets, accumulate));
   }
 
   @Override

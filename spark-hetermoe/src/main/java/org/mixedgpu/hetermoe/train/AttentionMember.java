@@ -266,7 +266,7 @@ final class AttentionMember extends Member {
   @Override
   void reduceGradients() {
     List<Tensor> tensors = new ArrayList<>();
-    for (Parameters.Entry entry : grads.entries()) {
+    for (Parameters.Entry entry : grads.total().entries()) {
       tensors.add(entry.tensor());
     }
     reduce.sum(tensors);

@@ -6,7 +6,7 @@ import java.nio.IntBuffer;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.nn.ExpertSide;
-import org.mixedgpu.nn.Parameters;
+import org.mixedgpu.nn.Gradients;
 import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
@@ -174,8 +174,8 @@ final class ExpertActivations implements AutoCloseable {
     backend.gatherRows(staging.rows(0, rows), out, inverse());
   }
 
-  /** As {@link #forward}, with gradients by the results, and by the rows. */
-  void backward(Tensor staging, Tensor scratch, Parameters grads) {
+  /** As {@link #forward}, with gradients by the results, and by the rows; none without rows. */
+  void backward(Tensor staging, Tensor scratch, Gradients grads) {
     if (rows == 0) {
       return;
     }

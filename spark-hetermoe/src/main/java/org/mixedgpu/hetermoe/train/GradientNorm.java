@@ -19,13 +19,14 @@ public final class GradientNorm implements AutoCloseable {
 
   private final ByteBuffer host;
 
-  public GradientNorm(TrainingBackend backend, Parameters grads) {
+  /** For gradients by these parameters. */
+  public GradientNorm(TrainingBackend backend, Parameters parameters) {
     this.backend = backend;
-    this.squares = backend.allocate(DType.F32, Shape.of(grads.size()));
-    this.square = new Tensor[grads.size()];
+    this.squares = backend.allocate(DType.F32, Shape.of(parameters.size()));
+    this.square = new Tensor[parameters.size()];
     Arrays.setAll(square, i -> squares.rows(i, 1));
     this.host =
-        ByteBuffer.allocateDirect(grads.size() * Float.BYTES).order(ByteOrder.LITTLE_ENDIAN);
+        ByteBuffer.allocateDirect(parameters.size() * Float.BYTES).order(ByteOrder.LITTLE_ENDIAN);
   }
 
   /**

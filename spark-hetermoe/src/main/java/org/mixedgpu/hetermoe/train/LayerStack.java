@@ -5,6 +5,7 @@ import org.mixedgpu.nn.AttentionSide;
 import org.mixedgpu.nn.AuxLoss;
 import org.mixedgpu.nn.Embedding;
 import org.mixedgpu.nn.ExpertSide;
+import org.mixedgpu.nn.Gradients;
 import org.mixedgpu.nn.Head;
 import org.mixedgpu.nn.ModelConfig;
 import org.mixedgpu.nn.Parameters;
@@ -135,7 +136,7 @@ final class LayerStack implements AutoCloseable {
 
   /** Loss of each row and all gradients, after {@link #forward} and the aux loss's finish. */
   void backward(
-      Tensor rowLoss, Tensor ids, Tensor targets, float gradScale, AuxLoss aux, Parameters grads) {
+      Tensor rowLoss, Tensor ids, Tensor targets, float gradScale, AuxLoss aux, Gradients grads) {
     head.forwardBackward(rowLoss, dX, x[layers.length], targets, gradScale, grads);
     for (int i = layers.length - 1; i >= 0; i--) {
       Layer layer = layers[i];

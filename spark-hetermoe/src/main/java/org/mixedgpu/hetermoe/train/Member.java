@@ -13,6 +13,7 @@ import org.mixedgpu.hetermoe.plan.LaneKind;
 import org.mixedgpu.hetermoe.plan.Role;
 import org.mixedgpu.hetermoe.plan.Task;
 import org.mixedgpu.hetermoe.plan.ZebraSchedule;
+import org.mixedgpu.nn.Gradients;
 import org.mixedgpu.nn.Parameters;
 import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
@@ -27,7 +28,7 @@ abstract class Member {
   final TrainingBackend backend;
   final ZebraSchedule schedule;
   final Parameters parameters;
-  final Parameters grads;
+  final Gradients grads;
   private final MemberLink link;
   private final MemberLanes lanes;
   private final Resources resources;
@@ -68,7 +69,7 @@ abstract class Member {
             .filter(task -> job.plan().takesPart(rank, task))
             .toList();
     this.parameters = parameters;
-    this.grads = own(Parameters.like(parameters));
+    this.grads = own(Gradients.of(parameters));
   }
 
   /**
@@ -109,6 +110,7 @@ abstract class Member {
    * exists; within each lane this is the schedule's order.
    */
   final void submitStep() {
+    grads.begin();
     if (ends == null) {
       planSubmissions();
       ends = new Event[submissions.size()];

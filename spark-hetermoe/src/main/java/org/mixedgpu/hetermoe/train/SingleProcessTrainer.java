@@ -6,6 +6,7 @@ import java.util.List;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.nn.AuxLoss;
+import org.mixedgpu.nn.Gradients;
 import org.mixedgpu.nn.Parameters;
 import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
@@ -35,7 +36,7 @@ public final class SingleProcessTrainer implements AutoCloseable {
   private final int vocab;
   private final Resources resources = new Resources();
   private final LayerStack stack;
-  private final Parameters grads;
+  private final Gradients grads;
   private final Optimizer optimizer;
   private final GradientNorm norm;
   private final LossScale lossScale;
@@ -63,9 +64,9 @@ public final class SingleProcessTrainer implements AutoCloseable {
     try {
       this.stack =
           resources.own(LayerStack.allocate(backend, parameters, sequences, config.sequence()));
-      this.grads = resources.own(Parameters.like(parameters));
+      this.grads = resources.own(Gradients.of(parameters));
       this.optimizer = resources.own(new Optimizer(backend, parameters, config.optimizer()));
-      this.norm = resources.own(new GradientNorm(backend, grads));
+      this.norm = resources.own(new GradientNorm(backend, parameters));
       this.aux = balanced ? resources.own(aux(parameters)) : null;
       this.ids = resources.own(backend.allocate(DType.I32, Shape.of(rows)));
       this.targets = resources.own(backend.allocate(DType.I32, Shape.of(rows)));
@@ -84,9 +85,9 @@ public final class SingleProcessTrainer implements AutoCloseable {
     return optimizer;
   }
 
-  /** Gradients of the last step, before clipping; zeroed when the next one starts. */
+  /** Gradients of the last step, before clipping, until the next one starts. */
   public Parameters gradients() {
-    return grads;
+    return grads.total();
   }
 
   /** The target of each token is the next one; the last of a sequence has none (−1). */
@@ -118,7 +119,7 @@ public final class SingleProcessTrainer implements AutoCloseable {
     float gradScale = (float) (scale / (double) valid);
     double loss = 0;
     double auxLoss = 0;
-    grads.zero();
+    grads.begin();
     for (int slice = 0; slice < config.slices(); slice++) {
       load(batch, batchTargets, slice);
       stack.forward(ids, aux);
@@ -128,11 +129,12 @@ public final class SingleProcessTrainer implements AutoCloseable {
       stack.backward(rowLoss, ids, targets, gradScale, aux, grads);
       loss += sumOfLosses();
     }
-    grads.scale(1 / scale);
-    double gradNorm = Math.sqrt(norm.squared(grads));
+    Parameters total = grads.total();
+    total.scale(1 / scale);
+    double gradNorm = Math.sqrt(norm.squared(total));
     boolean usable = lossScale.accept(gradNorm);
     if (usable) {
-      optimizer.step(grads, config.optimizer().clipFactor(gradNorm));
+      optimizer.step(total, config.optimizer().clipFactor(gradNorm));
     } else {
       optimizer.skip();
     }

@@ -112,7 +112,7 @@ public final class ZebraMember {
                   job, backend, exchange, link, lanes, resources, parameters, batches)
               : new ExpertMember(job, backend, link, lanes, resources, parameters);
       this.optimizer = resources.own(new Optimizer(backend, parameters, job.optimizer()));
-      this.norm = resources.own(new GradientNorm(backend, member.grads));
+      this.norm = resources.own(new GradientNorm(backend, parameters));
     }
 
     MemberReport train() {
@@ -147,7 +147,7 @@ public final class ZebraMember {
       }
       lanes.synchronize();
       member.reduceGradients();
-      member.grads.scale(1 / scale);
+      member.grads.total().scale(1 / scale);
       double[] totals = all.sum(contribution());
       double gradNorm = Math.sqrt(totals[0]);
       // Every rank sees the same norm, so all decide alike.
@@ -159,11 +159,10 @@ public final class ZebraMember {
     /** Queues work only: the next step's tasks come after it, and the host prepares them. */
     private void update(double gradNorm, boolean usable) {
       if (usable) {
-        optimizer.step(member.grads, job.optimizer().clipFactor(gradNorm));
+        optimizer.step(member.grads.total(), job.optimizer().clipFactor(gradNorm));
       } else {
         optimizer.skip();
       }
-      member.grads.zero();
     }
 
     /**
@@ -173,7 +172,7 @@ public final class ZebraMember {
     private double[] contribution() {
       double[] values = new double[6 + ranks];
       boolean replica = rank > 0 && rank < job.plan().attentionRanks();
-      values[0] = replica ? 0 : norm.squared(member.grads);
+      values[0] = replica ? 0 : norm.squared(member.grads.total());
       values[1] = member.lossSum();
       values[2] = member.auxLoss();
       values[3] = member.takeBytesSent();

@@ -5,6 +5,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Random;
 import java.util.function.Function;
 import java.util.stream.Collectors;
 import org.mixedgpu.backend.AdamWStep;
@@ -117,6 +118,9 @@ public final class CudaOpsBenchmark {
     norms(size(32768, 64), size(4096, 64));
     swiglu(size(16384, 64), size(14336, 64));
     experts(size(32768, 64), size(2048, 64), 2);
+    biasBackward(size(32768, 64), size(4096, 64));
+    scatter(size(32768, 64), size(4096, 64), size(32000, 100));
+    scatter(size(8192, 64), size(2048, 64), size(32000, 100));
     crossEntropy(size(16384, 64), size(32000, 100));
     optimizer(size(1 << 28, 1 << 12));
   }
@@ -246,21 +250,28 @@ public final class CudaOpsBenchmark {
               Tensor at = data.i32(offsets, experts + 1);
               return () -> b.groupedMatmul(dX, dY, w, at, Transpose.NN);
             }));
-    weightGradient("grouped weight gradient " + name, "weight ", arguments, work, offsets, rows);
+    weightGradient("grouped weight gradient " + name, "weight ", arguments, work, offsets, false);
     weightGradient(
-        "grouped weight gradient, PyTorch also adds in F32, " + name,
+        "grouped weight gradient, added in F32, " + name,
         "weight32 ",
         arguments,
         work,
         offsets,
-        rows);
+        true);
   }
 
+  /** Overwriting F32 beside overwriting BF16, and adding to F32 beside a product that is added. */
   private void weightGradient(
-      String name, String command, String arguments, double work, int[] offsets, int rows) {
+      String name,
+      String command,
+      String arguments,
+      double work,
+      int[] offsets,
+      boolean accumulate) {
     int k = size(1024, 64);
     int n = size(3584, 64);
     int experts = offsets.length - 1;
+    int rows = offsets[experts];
     cases.add(
         new OpCase(
             name,
@@ -272,7 +283,7 @@ public final class CudaOpsBenchmark {
               Tensor dY = data.real(rows, n);
               Tensor x = data.real(rows, k);
               Tensor at = data.i32(offsets, experts + 1);
-              return () -> b.groupedMatmulWeightGradient(dW, dY, x, at);
+              return () -> b.groupedMatmulWeightGradient(dW, dY, x, at, accumulate);
             }));
   }
 
@@ -402,6 +413,45 @@ public final class CudaOpsBenchmark {
           Tensor dWeights = data.out32(rows, k);
           return () -> b.combineRowsBackward(dSlots, dWeights, dOut, slots, slotOf, weights);
         });
+  }
+
+  private void biasBackward(int rows, int width) {
+    moved(
+        "addBiasBackward",
+        "bias_backward " + rows + " " + width,
+        gigabytes((double) rows * width, 1),
+        data -> {
+          Tensor dOut = data.real(rows, width);
+          Tensor dBias = data.out32(width);
+          return () -> b.addBiasBackward(dBias, dOut);
+        });
+  }
+
+  /** The embedding's gradient: of tokens that are all as frequent, and of some that come often. */
+  private void scatter(int rows, int width, int vocabulary) {
+    Random random = new Random(1);
+    for (boolean text : new boolean[] {false, true}) {
+      int[] ids = new int[rows];
+      // The i-th token of a text is about 1 / i as frequent as the first.
+      Arrays.setAll(
+          ids,
+          i ->
+              text
+                  ? (int) Math.pow(vocabulary, random.nextDouble()) - 1
+                  : random.nextInt(vocabulary));
+      long touched = Arrays.stream(ids).distinct().count();
+      moved(
+          "scatterAddRows " + rows + " x " + width + (text ? ", as in text" : ", even"),
+          String.format("scatter %d %d %d %d", rows, width, vocabulary, text ? 1 : 0),
+          // Gradients read; rows of the F32 table that tokens name read and written.
+          gigabytes((double) rows * width, 1) + 2e-9 * touched * width * Float.BYTES,
+          data -> {
+            Tensor table = data.out32(vocabulary, width);
+            Tensor dOut = data.real(rows, width);
+            Tensor index = data.i32(ids, rows);
+            return () -> b.scatterAddRows(table, dOut, index);
+          });
+    }
   }
 
   private void crossEntropy(int rows, int vocabulary) {

@@ -123,10 +123,12 @@ class KernelsCompileTest {
     for (GroupedTiles.Product product : GroupedTiles.Product.values()) {
       for (boolean aligned : new boolean[] {false, true}) {
         for (int n : new int[] {1_024, 3_072}) {
-          GroupedTiles tiles =
-              GroupedTiles.choose(
-                  arch, sharedBytes(arch), type, aligned, product, 200, n, 4_096 - n);
-          sources.add(KernelSource.of(tiles.file(), arch, type, List.of(tiles.defines())));
+          for (int experts : new int[] {1, 100}) {
+            GroupedTiles tiles =
+                GroupedTiles.choose(
+                    arch, sharedBytes(arch), type, aligned, product, 20_000, experts, n, 4_096 - n);
+            sources.add(KernelSource.of(tiles.file(), arch, type, List.of(tiles.defines())));
+          }
         }
       }
     }

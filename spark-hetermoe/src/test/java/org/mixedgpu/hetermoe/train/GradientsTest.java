@@ -18,6 +18,7 @@ import org.mixedgpu.backend.CpuOptions;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.nn.AuxLoss;
 import org.mixedgpu.nn.Floats;
+import org.mixedgpu.nn.Gradients;
 import org.mixedgpu.nn.ModelConfig;
 import org.mixedgpu.nn.ModelFamily;
 import org.mixedgpu.nn.Parameters;
@@ -50,7 +51,7 @@ class GradientsTest {
   /** One model with its loss as a function of its parameters. */
   private final class Loss implements AutoCloseable {
     final Parameters parameters;
-    final Parameters grads;
+    final Gradients grads;
     final LayerStack stack;
     final AuxLoss aux;
     final Tensor ids;
@@ -62,7 +63,7 @@ class GradientsTest {
 
     Loss(ModelConfig config, AuxLoss.Kind kind, long seed) {
       parameters = TinyModels.parameters(backend, config, seed);
-      grads = Parameters.like(parameters);
+      grads = Gradients.of(parameters);
       stack = LayerStack.allocate(backend, parameters, BATCH, SEQUENCE);
       aux = config.moe().isPresent() ? new AuxLoss(backend, config, kind, 1) : null;
       ids = Floats.ints(backend, TinyModels.tokens(ROWS, config.vocab(), 1));
@@ -85,7 +86,7 @@ class GradientsTest {
     }
 
     void differentiate() {
-      grads.zero();
+      grads.begin();
       stack.forward(ids, aux);
       if (aux != null) {
         aux.finish(1);
@@ -182,7 +183,7 @@ class GradientsTest {
     try (Loss loss = smooth(TinyModels.of(family), kind)) {
       loss.differentiate();
       for (Parameters.Entry entry : loss.parameters.entries()) {
-        float[] gradient = Floats.read(backend, loss.grads.tensor(entry.name()));
+        float[] gradient = Floats.read(backend, loss.grads.total().tensor(entry.name()));
         float[] at = Floats.read(backend, entry.tensor());
         double norm = Math.sqrt(dot(gradient, gradient));
         assertThat(norm).as("norm of the gradient of %s", entry.name()).isGreaterThan(1e-5);

@@ -154,6 +154,21 @@ def combine(r, h, k):
     return lambda: (slots.index_select(0, slot_of).view(r, k, h) * weights).sum(1)
 
 
+def bias_backward(r, n):
+    dout = rand(r, n)
+    return lambda: dout.sum(0)
+
+
+def scatter(r, h, v, text):
+    """An embedding's gradient, added to F32 or as a new bf16 table: the faster counts."""
+    ids = torch.pow(float(v), torch.rand(r, device=dev)).long() - 1 if text else torch.randint(0, v, (r,), device=dev)
+    dout, table = rand(r, h), torch.zeros(v, h, device=dev)
+    return [
+        lambda: table.index_add_(0, ids, dout.float()),
+        lambda: torch.ops.aten.embedding_dense_backward(dout, ids, v, -1, False),
+    ]
+
+
 def adamw(n):
     p = torch.nn.Parameter(rand(n, dtype=torch.float32))
     p.grad = rand(n, dtype=torch.float32)
@@ -169,6 +184,7 @@ def cross_entropy(r, v):
 OPS = dict(
     copy=copy, gemm=gemm, attention=attention, grouped=grouped, rms_norm=rms_norm, rope=rope,
     swiglu=swiglu, add=add, gather=gather, combine=combine, adamw=adamw, cross_entropy=cross_entropy,
+    bias_backward=bias_backward, scatter=scatter,
 )
 
 
