@@ -191,7 +191,7 @@ final class OpComparison {
     int width = (int) operand.shape().dim(operand.shape().rank() - 1);
     return operand.real()
         ? new Tolerance(length, tested.computeType(), inside, width)
-        : Tolerance.ofSum(length);
+        : new Tolerance(length, DType.F32, 0, width);
   }
 
   /** The operands' contents after the op. */

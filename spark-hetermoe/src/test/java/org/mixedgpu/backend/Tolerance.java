@@ -18,11 +18,10 @@ import org.mixedgpu.tensor.DType;
  *       values v. Each term p·v of a result is then off by at most u · |p·v|, independently of the
  *       others, so their sum by about u/2 of the root of Σ(p·v)²: of what the result itself has for
  *       its size, however many terms there are. The largest of thousands of such errors is about
- *       five times their size, and rows differ in size, so 8 · u · (|expected| + rms), with the
- *       larger rms of the result's row and of all. The backward pass has three such factors: the
- *       probabilities, their gradients, and the rounded output that its row sums are made of. A
- *       product that is rounded before it is added to an output is off by u of its own size, well
- *       within one such factor.
+ *       five times their size, so 8 · u · (|expected| + rms), with the same rms. The backward pass
+ *       has three such factors: the probabilities, their gradients, and the rounded output that its
+ *       row sums are made of. A product that is rounded before it is added to an output is off by u
+ *       of its own size, well within one such factor.
  * </ol>
  *
  * @param length L: terms of the longest sum; 1 for an element-wise op
@@ -42,9 +41,10 @@ public record Tolerance(long length, DType type, int roundedInside, int width) {
 
   double of(float expected, double rms, double rowRms) {
     double size = Math.abs((double) expected);
-    double sum = ROUNDINGS * EPSILON * Math.sqrt(Math.max(1, length)) * (size + rms);
+    double terms = size + Math.max(rms, rowRms);
+    double sum = ROUNDINGS * EPSILON * Math.sqrt(Math.max(1, length)) * terms;
     double rounded = 1.01 * unit(type) * size + smallest(type);
-    double inside = ROUNDED_INSIDE * roundedInside * unit(type) * (size + Math.max(rms, rowRms));
+    double inside = ROUNDED_INSIDE * roundedInside * unit(type) * terms;
     return sum + rounded + inside;
   }
 
