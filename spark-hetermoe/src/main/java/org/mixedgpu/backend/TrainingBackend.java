@@ -13,8 +13,13 @@ public interface TrainingBackend extends Backend {
   /** dBias[N] += Σ_r dOut[r,N]; dBias is F32. */
   void addBiasBackward(Tensor dBias, Tensor dOut);
 
-  /** dGate and dUp of out = silu(gate)·up; either may be dOut, gate or up in place. */
-  void swigluBackward(Tensor dGate, Tensor dUp, Tensor dOut, Tensor gate, Tensor up);
+  /**
+   * dGate and dUp of product = silu(gate)·up from dOut, and the product once more, the same bits,
+   * so that nobody has to keep it; dGate and dUp may each be dOut, gate or up in place, product
+   * none.
+   */
+  void swigluBackward(
+      Tensor dGate, Tensor dUp, Tensor product, Tensor dOut, Tensor gate, Tensor up);
 
   /** dX[R,H] and dGate[R] of {@link #addGated}, from dOut[R,H]. */
   void addGatedBackward(Tensor dX, Tensor dGate, Tensor dOut, Tensor x, Tensor gate);

@@ -19,11 +19,13 @@ public final class TrainingOpChecks extends OpChecks {
     Operand.f32("addBiasBackward", "dBias", dBias, shape.dim(1));
   }
 
-  public void swigluBackward(Tensor dGate, Tensor dUp, Tensor dOut, Tensor gate, Tensor up) {
+  public void swigluBackward(
+      Tensor dGate, Tensor dUp, Tensor product, Tensor dOut, Tensor gate, Tensor up) {
     String op = "swigluBackward";
     Operand.of(op, "dOut", dOut, real);
     Operand.alike(op, "dGate", dGate, dOut);
     Operand.alike(op, "dUp", dUp, dOut);
+    Operand.alike(op, "product", product, dOut);
     Operand.alike(op, "gate", gate, dOut);
     Operand.alike(op, "up", up, dOut);
   }

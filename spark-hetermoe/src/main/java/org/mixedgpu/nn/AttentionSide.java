@@ -103,7 +103,7 @@ public final class AttentionSide {
   public void combine(Tensor xNext, Saved s, Tensor slots) {
     backend.copy(xNext, s.residual);
     if (dense != null) {
-      dense.forward(backend, xNext, s.network, s.ffnInput, 1);
+      dense.forward(backend, workspace, xNext, s.network, s.ffnInput, 1);
       return;
     }
     if (slots == null) {
@@ -112,7 +112,7 @@ public final class AttentionSide {
     s.slots = slots;
     backend.combineRows(xNext, slots, s.routing.slotOf(), s.routing.weights(), true);
     if (shared != null) {
-      shared.forward(backend, xNext, s.shared, s.ffnInput);
+      shared.forward(backend, workspace, xNext, s.shared, s.ffnInput);
     }
   }
 

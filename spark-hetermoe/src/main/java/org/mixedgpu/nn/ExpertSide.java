@@ -64,7 +64,7 @@ public final class ExpertSide {
     s.inSlots = inSlots;
     Tensor g = s.gate.rows(0, rows);
     Tensor u = s.up.rows(0, rows);
-    Tensor product = s.product.rows(0, rows);
+    Tensor product = workspace.reals("expert product", rows, width);
     backend.groupedMatmul(g, inSlots, gate, offsets, Transpose.NT);
     backend.groupedMatmul(u, inSlots, up, offsets, Transpose.NT);
     backend.swiglu(product, g, u);
@@ -83,10 +83,10 @@ public final class ExpertSide {
     Tensor dGate = workspace.reals("expert dGate", rows, width);
     Tensor dUp = workspace.reals("expert dUp", rows, width);
     Tensor other = workspace.reals("expert dIn", rows, s.inSlots.shape().dim(1));
-    Tensor product = s.product.rows(0, rows);
-    weightGradient(grads.sum(downName), dOutSlots, product, offsets);
+    Tensor product = workspace.reals("expert product", rows, width);
     backend.groupedMatmul(dUp, dOutSlots, down, offsets, Transpose.NN);
-    backend.swigluBackward(dGate, dUp, dUp, s.gate.rows(0, rows), s.up.rows(0, rows));
+    backend.swigluBackward(dGate, dUp, product, dUp, s.gate.rows(0, rows), s.up.rows(0, rows));
+    weightGradient(grads.sum(downName), dOutSlots, product, offsets);
     weightGradient(grads.sum(gateName), dGate, s.inSlots, offsets);
     weightGradient(grads.sum(upName), dUp, s.inSlots, offsets);
     backend.groupedMatmul(dInSlots, dGate, gate, offsets, Transpose.NN);
@@ -98,12 +98,14 @@ public final class ExpertSide {
     backend.groupedMatmulWeightGradient(dW.tensor(), dOut, in, offsets, dW.accumulate());
   }
 
-  /** Activations of one micro-batch. Owns its tensors. */
+  /**
+   * Activations of one micro-batch. The product of gate and up is made again in the backward pass:
+   * it would be a third of the experts' activations, and costs one more store. Owns its tensors.
+   */
   public static final class Saved implements AutoCloseable {
     private final Allocation memory;
     private final Tensor gate;
     private final Tensor up;
-    private final Tensor product;
 
     /** Owned by the caller. */
     private Tensor inSlots;
@@ -112,7 +114,6 @@ public final class ExpertSide {
       this.memory = memory;
       gate = memory.reals(rows, width);
       up = memory.reals(rows, width);
-      product = memory.reals(rows, width);
     }
 
     @Override

@@ -23,11 +23,12 @@ final class FeedForward {
   }
 
   /** out = network(in) + beta · out. */
-  void forward(Backend b, Tensor out, Saved s, Tensor in, float beta) {
+  void forward(Backend b, Workspace w, Tensor out, Saved s, Tensor in, float beta) {
     gate.forward(b, s.gate, in, 0);
     up.forward(b, s.up, in, 0);
-    b.swiglu(s.product, s.gate, s.up);
-    down.forward(b, out, s.product, beta);
+    Tensor product = w.reals("ffn product", in.shape().rows(), width);
+    b.swiglu(product, s.gate, s.up);
+    down.forward(b, out, product, beta);
   }
 
   /** Inference: as above, with the activations in the workspace. */
@@ -53,25 +54,24 @@ final class FeedForward {
     long rows = in.shape().rows();
     Tensor dGate = w.reals("ffn dGate", rows, width);
     Tensor dUp = w.reals("ffn dUp", rows, width);
-    down.parameterGradient(b, dOut, s.product, grads);
+    Tensor product = w.reals("ffn product", rows, width);
     down.inputGradient(b, dUp, dOut, 0);
-    b.swigluBackward(dGate, dUp, dUp, s.gate, s.up);
+    b.swigluBackward(dGate, dUp, product, dUp, s.gate, s.up);
+    down.parameterGradient(b, dOut, product, grads);
     gate.parameterGradient(b, dGate, in, grads);
     up.parameterGradient(b, dUp, in, grads);
     gate.inputGradient(b, dIn, dGate, beta);
     up.inputGradient(b, dIn, dUp, 1);
   }
 
-  /** Activations for the backward pass. */
+  /** Activations for the backward pass, which makes the product of both again. */
   static final class Saved {
     private final Tensor gate;
     private final Tensor up;
-    private final Tensor product;
 
     Saved(Allocation memory, long rows, int width) {
       gate = memory.reals(rows, width);
       up = memory.reals(rows, width);
-      product = memory.reals(rows, width);
     }
   }
 }

@@ -20,9 +20,9 @@ final class SharedExpert {
   }
 
   /** out += sigmoid(gate) · network(x). */
-  void forward(Backend b, Tensor out, Saved s, Tensor x) {
+  void forward(Backend b, Workspace w, Tensor out, Saved s, Tensor x) {
     gate.forward(b, s.gate, x, 0);
-    network.forward(b, s.result, s.network, x, 0);
+    network.forward(b, w, s.result, s.network, x, 0);
     b.addGated(out, s.result, flat(s.gate));
   }
 

@@ -1,7 +1,7 @@
 // Element by element: fill, copies that convert, add, scale, SwiGLU and its backward pass.
 //
 //   swiglu           out = silu(gate) · up, silu(z) = z · sigmoid(z)
-//   swigluBackward   dGate = dOut · up · silu'(gate), dUp = dOut · silu(gate)
+//   swigluBackward   dGate = dOut · up · silu'(gate), dUp = dOut · silu(gate), and swiglu's out again
 //                    silu'(z) = s + z · s · (1 − s), s = sigmoid(z)
 //
 // Shapes: n elements of T; copyTo* has n elements of T to n of the type in its name; copyWords has n
@@ -101,6 +101,7 @@ struct SwiGluBackward {
     float silu = in[1] * s;
     out[0] = in[0] * in[2] * (s + silu * (1.0f - s));
     out[1] = in[0] * silu;
+    out[2] = silu * in[2];
   }
 };
 
@@ -124,8 +125,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    swigluBackward(T* dGate, T* dUp, const T* dOut, const T* gate, const T* up, i64 n) {
-  T* const outs[] = {dGate, dUp};
+    swigluBackward(
+        T* dGate, T* dUp, T* product, const T* dOut, const T* gate, const T* up, i64 n) {
+  T* const outs[] = {dGate, dUp, product};
   const T* const ins[] = {dOut, gate, up};
   map<T>(outs, ins, n, SwiGluBackward());
 }

@@ -40,7 +40,8 @@ abstract class BackendContract extends ShapesContract {
       compare.check(
           "swigluBackward",
           8,
-          (b, t) -> b.swigluBackward(t[0], t[1], t[2], t[3], t[4]),
+          (b, t) -> b.swigluBackward(t[0], t[1], t[2], t[3], t[4], t[5]),
+          compare.out(n),
           compare.out(n),
           compare.out(n),
           compare.in(n),
@@ -49,24 +50,27 @@ abstract class BackendContract extends ShapesContract {
       compare.check(
           "swigluBackward over gate and up",
           8,
-          (b, t) -> b.swigluBackward(t[0], t[1], t[2], t[0], t[1]),
+          (b, t) -> b.swigluBackward(t[0], t[1], t[3], t[2], t[0], t[1]),
           compare.inOut(n),
           compare.inOut(n),
-          compare.in(n));
+          compare.in(n),
+          compare.out(n));
       compare.check(
           "swigluBackward over dOut",
           8,
-          (b, t) -> b.swigluBackward(t[0], t[1], t[0], t[2], t[1]),
+          (b, t) -> b.swigluBackward(t[0], t[1], t[3], t[0], t[2], t[1]),
           compare.inOut(n),
           compare.inOut(n),
-          compare.in(n));
+          compare.in(n),
+          compare.out(n));
       compare.check(
           "swigluBackward crosswise",
           8,
-          (b, t) -> b.swigluBackward(t[1], t[0], t[2], t[0], t[1]),
+          (b, t) -> b.swigluBackward(t[1], t[0], t[3], t[2], t[0], t[1]),
           compare.inOut(n),
           compare.inOut(n),
-          compare.in(n));
+          compare.in(n),
+          compare.out(n));
     }
   }
 

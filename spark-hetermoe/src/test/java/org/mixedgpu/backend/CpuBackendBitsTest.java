@@ -78,7 +78,8 @@ class CpuBackendBitsTest {
     cases.put(
         "swigluBackward",
         of(
-            (b, t) -> b.swigluBackward(t[0], t[1], t[2], t[3], t[4]),
+            (b, t) -> b.swigluBackward(t[0], t[1], t[2], t[3], t[4], t[5]),
+            make.out(rows, width),
             make.out(rows, width),
             make.out(rows, width),
             x,

@@ -124,7 +124,7 @@ class OpChecksTest {
     Tensor one = f32(1);
     AttentionShape shape = new AttentionShape(1, 4, 4, 64, 0.125f, 0);
     calls.put("addBiasBackward", () -> checks.addBiasBackward(wideRow, x));
-    calls.put("swigluBackward", () -> checks.swigluBackward(x, x, y, y, y));
+    calls.put("swigluBackward", () -> checks.swigluBackward(x, x, x, y, y, y));
     calls.put("addGatedBackward", () -> checks.addGatedBackward(x, column, y, y, column));
     calls.put("scatterAddRows", () -> checks.scatterAddRows(wide, x, index));
     calls.put(

@@ -207,20 +207,24 @@ public final class ReferenceBackend extends ReferenceOps {
   }
 
   @Override
-  public void swigluBackward(Tensor dGate, Tensor dUp, Tensor dOut, Tensor gate, Tensor up) {
-    CHECKS.swigluBackward(dGate, dUp, dOut, gate, up);
+  public void swigluBackward(
+      Tensor dGate, Tensor dUp, Tensor product, Tensor dOut, Tensor gate, Tensor up) {
+    CHECKS.swigluBackward(dGate, dUp, product, dOut, gate, up);
     double[] d = values(dOut);
     double[] g = values(gate);
     double[] u = values(up);
+    double[] p = new double[d.length];
     for (int i = 0; i < d.length; i++) {
       double sigmoid = sigmoid(g[i]);
       double silu = g[i] * sigmoid;
       double slope = sigmoid + g[i] * sigmoid * (1 - sigmoid);
+      p[i] = silu * u[i];
       g[i] = d[i] * u[i] * slope;
       u[i] = d[i] * silu;
     }
     put(dGate, g);
     put(dUp, u);
+    put(product, p);
   }
 
   @Override

@@ -89,7 +89,8 @@ class ReferenceGradientTest {
     Object[] got =
         OpComparison.run(
             backend,
-            (b, t) -> b.swigluBackward(t[0], t[1], t[2], t[3], t[4]),
+            (b, t) -> b.swigluBackward(t[0], t[1], t[2], t[3], t[4], t[5]),
+            make.out(20),
             make.out(20),
             make.out(20),
             make.in(dOut, 20),

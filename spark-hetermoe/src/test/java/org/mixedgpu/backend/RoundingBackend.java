@@ -288,10 +288,12 @@ public class RoundingBackend implements TrainingBackend {
   }
 
   @Override
-  public void swigluBackward(Tensor dGate, Tensor dUp, Tensor dOut, Tensor gate, Tensor up) {
-    checks.swigluBackward(dGate, dUp, dOut, gate, up);
+  public void swigluBackward(
+      Tensor dGate, Tensor dUp, Tensor product, Tensor dOut, Tensor gate, Tensor up) {
+    checks.swigluBackward(dGate, dUp, product, dOut, gate, up);
     try (Widened f = new Widened()) {
-      wide.swigluBackward(f.out(dGate), f.out(dUp), f.in(dOut), f.in(gate), f.in(up));
+      wide.swigluBackward(
+          f.out(dGate), f.out(dUp), f.out(product), f.in(dOut), f.in(gate), f.in(up));
       f.store();
     }
   }

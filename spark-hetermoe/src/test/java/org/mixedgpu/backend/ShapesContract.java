@@ -56,7 +56,8 @@ abstract class ShapesContract extends OpContract {
       compare.check(
           "swigluBackward",
           8,
-          (b, t) -> b.swigluBackward(t[0], t[1], t[2], t[3], t[4]),
+          (b, t) -> b.swigluBackward(t[0], t[1], t[2], t[3], t[4], t[5]),
+          compare.out(n),
           compare.out(n),
           compare.out(n),
           compare.in(n),

@@ -226,8 +226,10 @@ public final class CpuBackend implements TrainingBackend {
   }
 
   @Override
-  public void swigluBackward(Tensor dGate, Tensor dUp, Tensor dOut, Tensor gate, Tensor up) {
-    elementwise.swigluBackward(host(dGate), host(dUp), host(dOut), host(gate), host(up));
+  public void swigluBackward(
+      Tensor dGate, Tensor dUp, Tensor product, Tensor dOut, Tensor gate, Tensor up) {
+    elementwise.swigluBackward(
+        host(dGate), host(dUp), host(product), host(dOut), host(gate), host(up));
   }
 
   @Override

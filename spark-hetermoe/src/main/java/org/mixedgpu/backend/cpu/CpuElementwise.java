@@ -97,8 +97,13 @@ final class CpuElementwise {
   }
 
   void swigluBackward(
-      HostTensor dGate, HostTensor dUp, HostTensor dOut, HostTensor gate, HostTensor up) {
-    CpuBackend.CHECKS.swigluBackward(dGate, dUp, dOut, gate, up);
+      HostTensor dGate,
+      HostTensor dUp,
+      HostTensor product,
+      HostTensor dOut,
+      HostTensor gate,
+      HostTensor up) {
+    CpuBackend.CHECKS.swigluBackward(dGate, dUp, product, dOut, gate, up);
     tiles(
         dOut,
         (at, count) -> {
@@ -106,12 +111,16 @@ final class CpuElementwise {
           float[] d = scratch.array(0, TILE);
           float[] g = scratch.array(1, TILE);
           float[] u = scratch.array(2, TILE);
+          float[] p = scratch.array(3, TILE);
           dOut.load(at, d, 0, count);
           gate.load(at, g, 0, count);
           up.load(at, u, 0, count);
+          System.arraycopy(g, 0, p, 0, count);
+          Activation.swiglu(p, u, count);
           Activation.swigluBackward(d, g, u, count);
           dGate.store(at, g, 0, count);
           dUp.store(at, u, 0, count);
+          product.store(at, p, 0, count);
         });
   }
 

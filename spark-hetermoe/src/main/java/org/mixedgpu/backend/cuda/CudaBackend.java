@@ -341,12 +341,18 @@ public final class CudaBackend implements TrainingBackend {
   }
 
   @Override
-  public void swigluBackward(Tensor dGate, Tensor dUp, Tensor dOut, Tensor gate, Tensor up) {
-    checks.swigluBackward(dGate, dUp, dOut, gate, up);
+  public void swigluBackward(
+      Tensor dGate, Tensor dUp, Tensor product, Tensor dOut, Tensor gate, Tensor up) {
+    checks.swigluBackward(dGate, dUp, product, dOut, gate, up);
     CudaStream stream = begin();
     synchronized (stream) {
       elementwise.swigluBackward(
-          on(stream, dGate), on(stream, dUp), on(stream, dOut), on(stream, gate), on(stream, up));
+          on(stream, dGate),
+          on(stream, dUp),
+          on(stream, product),
+          on(stream, dOut),
+          on(stream, gate),
+          on(stream, up));
     }
   }
 

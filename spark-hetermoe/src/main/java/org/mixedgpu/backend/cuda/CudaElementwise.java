@@ -48,9 +48,16 @@ final class CudaElementwise {
   }
 
   void swigluBackward(
-      CudaTensor dGate, CudaTensor dUp, CudaTensor dOut, CudaTensor gate, CudaTensor up) {
+      CudaTensor dGate,
+      CudaTensor dUp,
+      CudaTensor product,
+      CudaTensor dOut,
+      CudaTensor gate,
+      CudaTensor up) {
     launch(
-        "swigluBackward", dOut, device.arguments().add(dGate).add(dUp).add(dOut).add(gate).add(up));
+        "swigluBackward",
+        dOut,
+        device.arguments().add(dGate).add(dUp).add(product).add(dOut).add(gate).add(up));
   }
 
   private static long elements(CudaTensor x) {

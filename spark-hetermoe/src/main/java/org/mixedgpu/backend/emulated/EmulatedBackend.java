@@ -255,8 +255,9 @@ public final class EmulatedBackend implements TrainingBackend {
   }
 
   @Override
-  public void swigluBackward(Tensor dGate, Tensor dUp, Tensor dOut, Tensor gate, Tensor up) {
-    take(slowdown.other(), () -> inner.swigluBackward(dGate, dUp, dOut, gate, up));
+  public void swigluBackward(
+      Tensor dGate, Tensor dUp, Tensor product, Tensor dOut, Tensor gate, Tensor up) {
+    take(slowdown.other(), () -> inner.swigluBackward(dGate, dUp, product, dOut, gate, up));
   }
 
   @Override

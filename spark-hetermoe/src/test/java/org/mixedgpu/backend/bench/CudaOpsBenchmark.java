@@ -360,16 +360,18 @@ public final class CudaOpsBenchmark {
           return () -> b.swiglu(out, gate, up);
         });
     moved(
-        "swiglu backward",
+        // PyTorch keeps the product from the forward pass and does not write it here.
+        "swiglu backward, product again",
         "swiglu " + rows + " " + width + " 1",
-        gigabytes(elements, 5),
+        gigabytes(elements, 6),
         data -> {
           Tensor gate = data.real(rows, width);
           Tensor up = data.real(rows, width);
           Tensor dOut = data.real(rows, width);
           Tensor dGate = data.out(rows, width);
           Tensor dUp = data.out(rows, width);
-          return () -> b.swigluBackward(dGate, dUp, dOut, gate, up);
+          Tensor product = data.out(rows, width);
+          return () -> b.swigluBackward(dGate, dUp, product, dOut, gate, up);
         });
   }
 

@@ -128,7 +128,8 @@ public final class OpBench {
     Tensor dGate = f32(rows, ffn);
     Tensor dUp = f32(rows, ffn);
     op("swiglu", () -> b.swiglu(wide, gate, up));
-    op("swiglu backward", () -> b.swigluBackward(dGate, dUp, wide, gate, up));
+    Tensor product = f32(rows, ffn);
+    op("swiglu backward", () -> b.swigluBackward(dGate, dUp, product, wide, gate, up));
   }
 
   private void crossEntropy(int rows, int vocabulary) {
