@@ -33,22 +33,22 @@ final class CudaGroupedMatmul {
     int k = Math.toIntExact(w.shape().dim(2));
     GroupedTiles tiles = choose(product, out, in, w, offsets, n, k);
     int rows = rows(in);
-    kernel(tiles, product)
-        .launch(
-            blocks(tiles, product, rows, experts(offsets), n, k),
-            1,
-            1,
-            tiles.threads(),
-            tiles.sharedBytes(),
-            out,
-            tiles.copied() ? map(in) : in,
-            tiles.copied() ? map(w) : w,
-            offsets,
-            rows,
-            experts(offsets),
-            n,
-            k,
-            device.faults().pointer());
+    Kernel kernel = kernel(tiles, product);
+    LaunchArguments arguments = device.arguments().add(out);
+    add(arguments, tiles, in, w);
+    kernel.launch(
+        blocks(tiles, product, rows, experts(offsets), n, k),
+        1,
+        1,
+        tiles.threads(),
+        tiles.sharedBytes(),
+        arguments
+            .add(offsets)
+            .add(rows)
+            .add(experts(offsets))
+            .add(n)
+            .add(k)
+            .add(device.faults().pointer()));
   }
 
   /** See {@link org.mixedgpu.backend.TrainingBackend#groupedMatmulWeightGradient}. */
@@ -77,23 +77,34 @@ final class CudaGroupedMatmul {
     int n = Math.toIntExact(dW.shape().dim(1));
     int k = Math.toIntExact(dW.shape().dim(2));
     int rows = rows(in);
-    kernel(tiles, product)
-        .launch(
-            blocks(tiles, product, rows, experts(offsets), n, k),
-            1,
-            1,
-            tiles.threads(),
-            tiles.sharedBytes(),
-            tiles.copied() ? map(dW) : dW,
-            tiles.copied() ? map(dOut) : dOut,
-            tiles.copied() ? map(in) : in,
-            offsets,
-            rows,
-            experts(offsets),
-            n,
-            k,
-            accumulate ? 1 : 0,
-            device.faults().pointer());
+    Kernel kernel = kernel(tiles, product);
+    LaunchArguments arguments = device.arguments();
+    add(arguments, tiles, dW, dOut, in);
+    kernel.launch(
+        blocks(tiles, product, rows, experts(offsets), n, k),
+        1,
+        1,
+        tiles.threads(),
+        tiles.sharedBytes(),
+        arguments
+            .add(offsets)
+            .add(rows)
+            .add(experts(offsets))
+            .add(n)
+            .add(k)
+            .add(accumulate ? 1 : 0)
+            .add(device.faults().pointer()));
+  }
+
+  /** Tensors as these tiles take them: maps for the copy engine, or addresses. */
+  private void add(LaunchArguments to, GroupedTiles tiles, CudaTensor... tensors) {
+    for (CudaTensor tensor : tensors) {
+      if (tiles.copied()) {
+        to.add(map(tensor));
+      } else {
+        to.add(tensor);
+      }
+    }
   }
 
   private GroupedTiles choose(

@@ -38,25 +38,33 @@ final class CudaRows {
 
   void addBias(CudaTensor x, CudaTensor bias) {
     Shape shape = x.shape();
-    update("addBias", x, Geometry.access(shape.dim(1), x, bias), x, bias);
+    update(
+        "addBias", x, Geometry.access(shape.dim(1), x, bias), device.arguments().add(x).add(bias));
   }
 
   void addGated(CudaTensor out, CudaTensor x, CudaTensor gate) {
-    update("addGated", out, Geometry.access(out.shape().dim(1), out, x), out, x, gate);
+    update(
+        "addGated",
+        out,
+        Geometry.access(out.shape().dim(1), out, x),
+        device.arguments().add(out).add(x).add(gate));
   }
 
-  private void update(String function, CudaTensor out, int access, Object... operands) {
+  /**
+   * @param operands to which the shape and its cut are added
+   */
+  private void update(String function, CudaTensor out, int access, LaunchArguments operands) {
     long rows = out.shape().rows();
     long width = out.shape().dim(1);
     Geometry.Slabs cut = Geometry.Slabs.of(rows, width, access, 0);
-    Object[] arguments = new Object[operands.length + 4];
-    System.arraycopy(operands, 0, arguments, 0, operands.length);
-    arguments[operands.length] = rows;
-    arguments[operands.length + 1] = width;
-    arguments[operands.length + 2] = cut.lanes();
-    arguments[operands.length + 3] = cut.rowsPerBlock();
     kernel(FILE, function, out.type())
-        .launch(cut.parts(), cut.slabs(), 1, Geometry.THREADS, 0, arguments);
+        .launch(
+            cut.parts(),
+            cut.slabs(),
+            1,
+            Geometry.THREADS,
+            0,
+            operands.add(rows).add(width).add(cut.lanes()).add(cut.rowsPerBlock()));
   }
 
   void addGatedBackward(
@@ -71,14 +79,16 @@ final class CudaRows {
             1,
             Geometry.THREADS,
             0,
-            dX,
-            dGate,
-            dOut,
-            x,
-            gate,
-            rows,
-            width,
-            lanes);
+            device
+                .arguments()
+                .add(dX)
+                .add(dGate)
+                .add(dOut)
+                .add(x)
+                .add(gate)
+                .add(rows)
+                .add(width)
+                .add(lanes));
   }
 
   void addBiasBackward(CudaTensor dBias, CudaTensor dOut) {
@@ -103,12 +113,14 @@ final class CudaRows {
             1,
             Geometry.THREADS,
             0,
-            partial,
-            x,
-            rows,
-            width,
-            cut.lanes(),
-            cut.rowsPerBlock());
+            device
+                .arguments()
+                .add(partial)
+                .add(x)
+                .add(rows)
+                .add(width)
+                .add(cut.lanes())
+                .add(cut.rowsPerBlock()));
     addPartials(device, out, partial, cut.parts(), width, accumulate);
   }
 
@@ -134,11 +146,13 @@ final class CudaRows {
             1,
             PARTIAL_THREADS,
             0,
-            out,
-            partial,
-            Math.toIntExact(parts),
-            width,
-            accumulate ? 1 : 0);
+            device
+                .arguments()
+                .add(out)
+                .add(partial)
+                .add(Math.toIntExact(parts))
+                .add(width)
+                .add(accumulate ? 1 : 0));
   }
 
   // --- by index -------------------------------------------------------------------------------
@@ -154,14 +168,16 @@ final class CudaRows {
             1,
             Geometry.THREADS,
             0,
-            out,
-            in,
-            index,
-            rows,
-            width,
-            in.shape().rows(),
-            lanes,
-            device.faults().pointer());
+            device
+                .arguments()
+                .add(out)
+                .add(in)
+                .add(index)
+                .add(rows)
+                .add(width)
+                .add(in.shape().rows())
+                .add(lanes)
+                .add(device.faults().pointer()));
   }
 
   void combineRows(
@@ -177,16 +193,18 @@ final class CudaRows {
             1,
             Geometry.THREADS,
             0,
-            out,
-            slots,
-            slotOf,
-            weights,
-            accumulate ? 1 : 0,
-            rows,
-            (int) slotOf.shape().dim(1),
-            width,
-            lanes,
-            device.faults().pointer());
+            device
+                .arguments()
+                .add(out)
+                .add(slots)
+                .add(slotOf)
+                .add(weights)
+                .add(accumulate ? 1 : 0)
+                .add(rows)
+                .add((int) slotOf.shape().dim(1))
+                .add(width)
+                .add(lanes)
+                .add(device.faults().pointer()));
   }
 
   void combineRowsBackward(
@@ -207,17 +225,19 @@ final class CudaRows {
             1,
             Geometry.THREADS,
             0,
-            dSlots,
-            dWeights,
-            dOut,
-            slots,
-            slotOf,
-            weights,
-            choices,
-            (int) slotOf.shape().dim(1),
-            width,
-            lanes,
-            device.faults().pointer());
+            device
+                .arguments()
+                .add(dSlots)
+                .add(dWeights)
+                .add(dOut)
+                .add(slots)
+                .add(slotOf)
+                .add(weights)
+                .add(choices)
+                .add((int) slotOf.shape().dim(1))
+                .add(width)
+                .add(lanes)
+                .add(device.faults().pointer()));
   }
 
   /**
@@ -244,14 +264,16 @@ final class CudaRows {
             1,
             Geometry.THREADS,
             0,
-            dTable,
-            dOut,
-            sorted.keys(),
-            sorted.order(),
-            n,
-            width,
-            tableRows,
-            lanes);
+            device
+                .arguments()
+                .add(dTable)
+                .add(dOut)
+                .add(sorted.keys())
+                .add(sorted.order())
+                .add(n)
+                .add(width)
+                .add(tableRows)
+                .add(lanes));
   }
 
   /** Lanes that have {@link Geometry#AHEAD} accesses each, where the row is long enough. */

@@ -38,6 +38,7 @@ final class CudaSort {
     Check.input(
         bins > 0 || n == 0, "sortByExpert needs experts in [0, 0); found %d of them to sort", n);
     Digit digit = new Digit(n, bins, 0, 0, -1, bins, IndexFault.SORT_BY_EXPERT_EXPERT);
+    CudaTensor counts = count(experts, digit, 1);
     kernel("placeChoices")
         .launch(
             digit.tiles(),
@@ -45,16 +46,18 @@ final class CudaSort {
             1,
             Geometry.THREADS,
             bins * BYTES_PER_BIN,
-            slotOf,
-            rowOf,
-            offsets,
-            count(experts, digit, 1),
-            experts,
-            n,
-            bins,
-            digit.tileBits(),
-            (int) experts.shape().dim(1),
-            device.faults().pointer());
+            device
+                .arguments()
+                .add(slotOf)
+                .add(rowOf)
+                .add(offsets)
+                .add(counts)
+                .add(experts)
+                .add(n)
+                .add(bins)
+                .add(digit.tileBits())
+                .add((int) experts.shape().dim(1))
+                .add(device.faults().pointer()));
   }
 
   /**
@@ -75,6 +78,7 @@ final class CudaSort {
     for (int pass = 0; pass < passes; pass++) {
       CudaTensor keysOut = scratch("sorted keys " + pass % 2, n);
       CudaTensor orderOut = scratch("sorted order " + pass % 2, n);
+      // The limit: after the first pass what was refused is a valid key.
       kernel("placePairs")
           .launch(
               first.tiles(),
@@ -82,23 +86,24 @@ final class CudaSort {
               1,
               Geometry.THREADS,
               bins * BYTES_PER_BIN,
-              keysOut,
-              orderOut,
-              first.counts(counts, pass),
-              pass + 1 < passes ? first.counts(counts, pass + 1) : null,
-              keys,
-              order,
-              n,
-              // After the first pass what was refused is a valid key.
-              pass == 0 ? limit : limit + 1,
-              first.instead,
-              pass * digitBits,
-              (pass + 1) * digitBits,
-              first.mask,
-              bins,
-              first.tileBits(),
-              which.number(),
-              device.faults().pointer());
+              device
+                  .arguments()
+                  .add(keysOut)
+                  .add(orderOut)
+                  .add(first.counts(counts, pass))
+                  .add(pass + 1 < passes ? first.counts(counts, pass + 1) : null)
+                  .add(keys)
+                  .add(order)
+                  .add(n)
+                  .add(pass == 0 ? limit : limit + 1)
+                  .add(first.instead)
+                  .add(pass * digitBits)
+                  .add((pass + 1) * digitBits)
+                  .add(first.mask)
+                  .add(bins)
+                  .add(first.tileBits())
+                  .add(which.number())
+                  .add(device.faults().pointer()));
       keys = keysOut;
       order = orderOut;
     }
@@ -142,18 +147,20 @@ final class CudaSort {
             1,
             Geometry.THREADS,
             digit.bins * Integer.BYTES,
-            counts,
-            keys,
-            digit.n,
-            digit.limit,
-            digit.instead,
-            digit.shift,
-            digit.mask,
-            digit.bins,
-            digit.tileBits(),
-            Math.toIntExact((passes - 1) * size),
-            digit.which.number(),
-            device.faults().pointer());
+            device
+                .arguments()
+                .add(counts)
+                .add(keys)
+                .add(digit.n)
+                .add(digit.limit)
+                .add(digit.instead)
+                .add(digit.shift)
+                .add(digit.mask)
+                .add(digit.bins)
+                .add(digit.tileBits())
+                .add(Math.toIntExact((passes - 1) * size))
+                .add(digit.which.number())
+                .add(device.faults().pointer()));
     return counts;
   }
 

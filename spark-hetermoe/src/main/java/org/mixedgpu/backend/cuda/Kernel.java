@@ -26,11 +26,6 @@ final class Kernel {
     this.address = function.address();
   }
 
-  /** As the next, of arguments that were not written yet, each in an object. */
-  void launch(long gridX, long gridY, int gridZ, int blockX, int sharedBytes, Object... arguments) {
-    launch(gridX, gridY, gridZ, blockX, sharedBytes, device.arguments().addAll(arguments));
-  }
-
   /**
    * Queues a launch on the calling thread's stream; nothing where the grid is empty.
    *

@@ -89,30 +89,6 @@ final class LaunchArguments {
     return added('s', null);
   }
 
-  /**
-   * Arguments whose types are known only when it runs.
-   *
-   * @param arguments Long, Integer, Float, {@link CudaTensor}, byte[] or null for address 0
-   */
-  LaunchArguments addAll(Object... arguments) {
-    for (Object argument : arguments) {
-      if (argument == null || argument instanceof CudaTensor) {
-        add((CudaTensor) argument);
-      } else if (argument instanceof Long number) {
-        add(number.longValue());
-      } else if (argument instanceof Integer number) {
-        add(number.intValue());
-      } else if (argument instanceof Float number) {
-        add(number.floatValue());
-      } else if (argument instanceof byte[] structure) {
-        add(structure);
-      } else {
-        throw Check.bug("Argument %d of a launch is %s", count, argument);
-      }
-    }
-    return this;
-  }
-
   /** Where the next argument lies; its place is noted in the table. */
   private int next(int bytes, int alignment) {
     int at = (end + alignment - 1) & -alignment;

@@ -38,17 +38,19 @@ final class TensorCoreAttention implements AttentionKernels {
             1,
             tiles.threads(),
             tiles.bytes(AttentionPass.FORWARD, shape.headDim()),
-            out,
-            logSumExp,
-            call.q(),
-            call.k(),
-            call.v(),
-            call.queries(),
-            call.keys(),
-            shape.queryHeads(),
-            shape.kvHeads(),
-            shape.window(),
-            shape.scale());
+            device
+                .arguments()
+                .add(out)
+                .add(logSumExp)
+                .add(call.q())
+                .add(call.k())
+                .add(call.v())
+                .add(call.queries())
+                .add(call.keys())
+                .add(shape.queryHeads())
+                .add(shape.kvHeads())
+                .add(shape.window())
+                .add(shape.scale()));
   }
 
   @Override
@@ -67,19 +69,21 @@ final class TensorCoreAttention implements AttentionKernels {
             1,
             tiles.threads(),
             tiles.bytes(AttentionPass.BACKWARD_QUERIES, shape.headDim()),
-            gradients.dQ(),
-            gradients.dOut(),
-            call.q(),
-            call.k(),
-            call.v(),
-            gradients.statistics(),
-            call.queries(),
-            call.keys(),
-            shape.queryHeads(),
-            shape.kvHeads(),
-            shape.window(),
-            shape.scale(),
-            call.padded());
+            device
+                .arguments()
+                .add(gradients.dQ())
+                .add(gradients.dOut())
+                .add(call.q())
+                .add(call.k())
+                .add(call.v())
+                .add(gradients.statistics())
+                .add(call.queries())
+                .add(call.keys())
+                .add(shape.queryHeads())
+                .add(shape.kvHeads())
+                .add(shape.window())
+                .add(shape.scale())
+                .add(call.padded()));
   }
 
   private void backwardKeys(AttentionCall call, AttentionGradients gradients) {
@@ -92,20 +96,22 @@ final class TensorCoreAttention implements AttentionKernels {
             tiles.split(),
             tiles.threads(),
             tiles.bytes(AttentionPass.BACKWARD_KEYS, shape.headDim()),
-            gradients.dK(),
-            gradients.dV(),
-            gradients.dOut(),
-            call.q(),
-            call.k(),
-            call.v(),
-            gradients.statistics(),
-            call.queries(),
-            call.keys(),
-            shape.queryHeads(),
-            shape.kvHeads(),
-            shape.window(),
-            shape.scale(),
-            call.padded());
+            device
+                .arguments()
+                .add(gradients.dK())
+                .add(gradients.dV())
+                .add(gradients.dOut())
+                .add(call.q())
+                .add(call.k())
+                .add(call.v())
+                .add(gradients.statistics())
+                .add(call.queries())
+                .add(call.keys())
+                .add(shape.queryHeads())
+                .add(shape.kvHeads())
+                .add(shape.window())
+                .add(shape.scale())
+                .add(call.padded()));
   }
 
   private AttentionTiles tiles(AttentionPass pass, AttentionCall call) {

@@ -34,10 +34,15 @@ class KernelTest {
     device.close();
   }
 
+  /** To fill so many elements with 1. */
+  private LaunchArguments arguments(CudaTensor out, long elements) {
+    return device.arguments().add(out).add(1f).add(elements);
+  }
+
   @Test
   void aBadLaunchNamesCallKernelDeviceAndSizes() {
     try (CudaTensor x = device.memory().allocate(DType.F32, Shape.of(8), device.current())) {
-      assertThatThrownBy(() -> fill.launch(1, 1, 1, 4096, 0, x, 1f, 8L))
+      assertThatThrownBy(() -> fill.launch(1, 1, 1, 4096, 0, arguments(x, 8)))
           .isInstanceOfSatisfying(
               MixedGpuException.class, e -> assertThat(e.fault()).isEqualTo(Fault.BUG))
           .hasMessageContainingAll(
@@ -48,7 +53,7 @@ class KernelTest {
               "block 4096",
               "F32[8]",
               device.toString());
-      fill.launch(1, 1, 1, 256, 0, x, 1f, 8L);
+      fill.launch(1, 1, 1, 256, 0, arguments(x, 8));
       device.current().synchronize();
     }
   }
@@ -56,12 +61,12 @@ class KernelTest {
   @Test
   void sharedMemoryAndGridHaveLimits() {
     int most = device.sharedBytesPerBlock();
-    assertThatThrownBy(() -> fill.launch(1, 1, 1, 32, most + 1, null, 1f, 0L))
+    assertThatThrownBy(() -> fill.launch(1, 1, 1, 32, most + 1, arguments(null, 0)))
         .hasMessageContainingAll("elementwise.fill", "at most " + most, most + 1 + " bytes");
-    fill.launch(1, 1, 1, 32, most, null, 1f, 0L);
-    assertThatThrownBy(() -> fill.launch(1, 70_000, 1, 32, 0, null, 1f, 0L))
+    fill.launch(1, 1, 1, 32, most, arguments(null, 0));
+    assertThatThrownBy(() -> fill.launch(1, 70_000, 1, 32, 0, arguments(null, 0)))
         .hasMessageContainingAll("elementwise.fill", "70000");
-    fill.launch(0, 70_000, 1, 32, 0, null, 1f, 0L);
+    fill.launch(0, 70_000, 1, 32, 0, arguments(null, 0));
     device.current().synchronize();
   }
 

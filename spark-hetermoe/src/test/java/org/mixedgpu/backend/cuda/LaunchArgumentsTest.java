@@ -40,7 +40,6 @@ class LaunchArgumentsTest {
   void eachArgumentLiesWhereTheTableSays() {
     assertMixed(mixed(map()).table());
     assertThat(arguments).hasToString("[1099511627776, -3, 2.5, null, a structure, 9]");
-    assertMixed(arguments.start().addAll(1L << 40, -3, 2.5f, null, map(), 9).table());
     assertThat(at(arguments.start().add(7L).table(), 0).getLong(0)).isEqualTo(7);
   }
 
@@ -52,11 +51,14 @@ class LaunchArgumentsTest {
 
   @Test
   void whatDoesNotFitIsRefused() {
-    assertThatThrownBy(() -> arguments.start().addAll(new Object[49])).hasMessageContaining("48");
+    arguments.start();
+    for (int i = 0; i < 48; i++) {
+      arguments.add(i);
+    }
+    assertThatThrownBy(() -> arguments.add(48)).hasMessageContaining("48");
     byte[] map = new byte[1024];
     assertThatThrownBy(() -> arguments.start().add(map).add(map).add(map))
         .hasMessageContaining("2048");
-    assertThatThrownBy(() -> arguments.start().addAll("text")).hasMessageContaining("text");
   }
 
   @Test
