@@ -127,7 +127,12 @@ public final class CudaBackend implements TrainingBackend {
 
   @Override
   public Lane lane(String name) {
-    return new CudaLane(device, name);
+    return new CudaLane(device, name, false /* not urgent */);
+  }
+
+  @Override
+  public Lane urgentLane(String name) {
+    return new CudaLane(device, name, true /* urgent */);
   }
 
   @Override

@@ -41,6 +41,7 @@ class EmulatedBackendTest {
           "write",
           "read",
           "lane",
+          "urgentLane",
           "synchronize",
           "close");
 
