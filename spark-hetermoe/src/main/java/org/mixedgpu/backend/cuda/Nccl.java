@@ -157,7 +157,8 @@ final class Nccl {
     config.setInt(8, 0xCAFEBEEF);
     config.setInt(12, OLDEST);
     config.setInt(16, 0); // not blocking
-    config.setInt(20, unset); // cgaClusterSize
+    // Clusters of blocks would wait until several neighbours are free on a GPU that is busy.
+    config.setInt(20, mostBlocks > 0 ? 0 : unset); // cgaClusterSize
     config.setInt(24, unset); // minCTAs
     config.setInt(28, mostBlocks > 0 ? mostBlocks : unset); // maxCTAs
     config.setPointer(32, null); // netName
