@@ -6,7 +6,6 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import org.mixedgpu.backend.TrainingBackend;
-import org.mixedgpu.backend.bench.Samples;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.hetermoe.plan.Timeline;
@@ -58,10 +57,8 @@ final class ZebraPair implements AutoCloseable {
     }
     long[] packed =
         Arrays.stream(expert.await("done", LIMIT).split(" ")).mapToLong(Long::parseLong).toArray();
-    double[] seconds = reports.stream().skip(WARM_UP).mapToDouble(StepReport::seconds).toArray();
     return new ZebraTimes(
-        new Samples(seconds),
-        own.last(),
+        List.copyOf(reports.subList(WARM_UP, reports.size())),
         Timeline.merge(List.of(own.timeline().orElseThrow(), Timeline.unpack(packed))));
   }
 

@@ -17,26 +17,32 @@ import org.mixedgpu.hetermoe.train.StepReport;
 /**
  * What a run of one attention and one expert rank took.
  *
- * @param steps wall seconds of its steps after the warm-up
- * @param last its last step, whose timeline is that of both ranks
+ * @param reports of its steps after the warm-up
+ * @param timeline of both ranks in the last step
  */
-record ZebraTimes(Samples steps, StepReport last, Timeline timeline) {
+record ZebraTimes(List<StepReport> reports, Timeline timeline) {
   private static final double MILLION = 1e6;
 
-  /** Milliseconds of a rank's compute tasks but the update. */
+  StepReport last() {
+    return reports.get(reports.size() - 1);
+  }
+
+  /** Wall seconds. */
+  Samples steps() {
+    return new Samples(reports.stream().mapToDouble(StepReport::seconds).toArray());
+  }
+
+  /** Milliseconds of a rank's compute tasks in a step, but the update: the median of all steps. */
   double compute(int rank) {
-    return sum(rank, false);
+    double[] busy =
+        reports.stream().mapToDouble(r -> 1e3 * r.busyShares().get(rank) * r.seconds()).toArray();
+    return new Samples(busy).median() - update(rank);
   }
 
   /** Milliseconds of a rank's update. */
   double update(int rank) {
-    return sum(rank, true);
-  }
-
-  private double sum(int rank, boolean update) {
     return timeline.events().stream()
-            .filter(e -> e.rank() == rank && e.task().lane() == LaneKind.COMPUTE)
-            .filter(e -> (e.task().kind() == TaskKind.UPDATE) == update)
+            .filter(e -> e.rank() == rank && e.task().kind() == TaskKind.UPDATE)
             .mapToLong(e -> e.endNanos() - e.startNanos())
             .sum()
         / MILLION;
@@ -48,7 +54,7 @@ record ZebraTimes(Samples steps, StepReport last, Timeline timeline) {
   }
 
   double stepMillis() {
-    return 1e3 * steps.median();
+    return 1e3 * steps().median();
   }
 
   /** Mean milliseconds from a message's rows being ready to their arrival. */
@@ -60,7 +66,7 @@ record ZebraTimes(Samples steps, StepReport last, Timeline timeline) {
   }
 
   double bytesOfMessage() {
-    return (double) last.bytesSent() / sent().size();
+    return (double) last().bytesSent() / sent().size();
   }
 
   private List<Timeline.Event> sent() {
