@@ -15,8 +15,8 @@ import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Another JVM with this one's class path and options, and its environment, that talks in lines: it
- * says them on its output and is told them on its input. It ends with this process.
+ * Another JVM with this one's class path, options, properties of ours and environment, that talks
+ * in lines: it says them on its output and is told them on its input. It ends with this process.
  */
 public final class TalkingJvm implements AutoCloseable {
   /** What no line is. */
@@ -47,6 +47,12 @@ public final class TalkingJvm implements AutoCloseable {
     for (String option : ManagementFactory.getRuntimeMXBean().getInputArguments()) {
       if (!option.startsWith("-javaagent")) {
         command.add(option);
+      }
+    }
+    for (String property : System.getProperties().stringPropertyNames()) {
+      // Those that a test runner has set are not among the options.
+      if (property.startsWith("mixedgpu.")) {
+        command.add("-D" + property + "=" + System.getProperty(property));
       }
     }
     command.addAll(options);

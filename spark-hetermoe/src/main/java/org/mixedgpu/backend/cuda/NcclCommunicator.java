@@ -41,6 +41,7 @@ public final class NcclCommunicator implements AutoCloseable {
   private final int mostBlocks;
   private final Duration limit;
   private final ReentrantLock lock = new ReentrantLock();
+  private final IntByReference state = new IntByReference();
   private int rank = -1;
 
   /** Null before the group is joined, and when aborted or closed: NCCL has freed it then. */
@@ -261,17 +262,18 @@ public final class NcclCommunicator implements AutoCloseable {
   /** Waits until NCCL has done what the call started, such as connecting to a peer. */
   void settle(String call) {
     long start = System.nanoTime();
-    IntByReference state = new IntByReference();
     while (true) {
+      int now;
       lock.lock();
       try {
         nccl.check(
             nccl.calls().ncclCommGetAsyncError(open(call), state), "ncclCommGetAsyncError", call);
+        now = state.getValue();
       } finally {
         lock.unlock();
       }
-      if (state.getValue() != Nccl.IN_PROGRESS) {
-        nccl.check(state.getValue(), call, toString());
+      if (now != Nccl.IN_PROGRESS) {
+        nccl.check(now, call, toString());
         return;
       }
       long waited = System.nanoTime() - start;

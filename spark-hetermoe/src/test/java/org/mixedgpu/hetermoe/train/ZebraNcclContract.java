@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -129,7 +130,9 @@ abstract class ZebraNcclContract {
       first
           .get(rank)
           .weights()
-          .forEach((name, weights) -> assertThat(again.get(name)).containsExactly(weights));
+          .forEach(
+              (name, weights) ->
+                  assertThat(Arrays.equals(again.get(name), weights)).as(name).isTrue());
     }
   }
 
@@ -219,7 +222,7 @@ abstract class ZebraNcclContract {
                 float[] other = found.put(name, values);
                 assertThat(other != null).isEqualTo(replica);
                 if (replica) {
-                  assertThat(values).containsExactly(other);
+                  assertThat(Arrays.equals(values, other)).as(name).isTrue();
                 }
               });
     }

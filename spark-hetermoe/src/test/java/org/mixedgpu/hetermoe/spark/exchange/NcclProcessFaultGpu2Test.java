@@ -22,7 +22,6 @@ import org.mixedgpu.local.TalkingJvm;
 class NcclProcessFaultGpu2Test {
   private static final Duration START = Duration.ofSeconds(90);
   private static final Duration SOON = Duration.ofSeconds(15);
-  private static final int STEPS = 3;
 
   private static TalkingJvm member(int rank, long patienceMillis) {
     return TalkingJvm.start(
@@ -45,7 +44,7 @@ class NcclProcessFaultGpu2Test {
   /** They are in the middle of training, each having done some steps. */
   private static void awaitSteps(TalkingJvm... members) throws InterruptedException {
     for (TalkingJvm member : members) {
-      for (int step = 1; step <= STEPS; step++) {
+      for (int step = 1; step <= FaultMember.FIRST_STEPS; step++) {
         assertThat(member.await("step", START)).isEqualTo("" + step);
       }
     }
