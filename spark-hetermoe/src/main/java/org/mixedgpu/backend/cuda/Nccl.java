@@ -148,7 +148,7 @@ final class Nccl {
    * ncclConfig_t of NCCL 2.18 for a communicator whose calls return at once. Later versions take
    * the shorter record and use their defaults for the rest.
    *
-   * @param mostBlocks see {@link NcclCommunicator#of}
+   * @param mostBlocks of a kernel; 0 for NCCL's own choice
    */
   static Memory nonBlocking(int mostBlocks) {
     int unset = Integer.MIN_VALUE;

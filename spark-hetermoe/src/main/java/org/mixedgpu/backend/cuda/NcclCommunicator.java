@@ -38,7 +38,7 @@ public final class NcclCommunicator implements AutoCloseable {
   private final Nccl nccl;
   private final NcclDevice device;
   private final String name;
-  private final int mostBlocks;
+  private final int blocks;
   private final Duration limit;
   private final ReentrantLock lock = new ReentrantLock();
   private final IntByReference state = new IntByReference();
@@ -50,11 +50,11 @@ public final class NcclCommunicator implements AutoCloseable {
   /** Why there is no handle any more. */
   private String ended;
 
-  NcclCommunicator(Nccl nccl, NcclDevice device, String name, int mostBlocks, Duration limit) {
+  NcclCommunicator(Nccl nccl, NcclDevice device, String name, int blocks, Duration limit) {
     this.nccl = nccl;
     this.device = device;
     this.name = name;
-    this.mostBlocks = mostBlocks;
+    this.blocks = blocks;
     this.limit = limit;
   }
 
@@ -76,12 +76,12 @@ public final class NcclCommunicator implements AutoCloseable {
    * the backend.
    *
    * @param name for messages, such as {@code dispatch}
-   * @param mostBlocks blocks that a message may keep on the GPU, each on a multiprocessor that
-   *     other work does without meanwhile; 0 leaves it to NCCL
+   * @param blocks of a message on the GPU, each on a multiprocessor that other work does without
+   *     meanwhile; twice as many from 16 MiB a block on; 0 leaves it to NCCL
    * @param limit how long anything may take
    */
-  public static NcclCommunicator of(Backend backend, String name, int mostBlocks, Duration limit) {
-    return new NcclCommunicator(Nccl.open(), cuda(backend).nccl(), name, mostBlocks, limit);
+  public static NcclCommunicator of(Backend backend, String name, int blocks, Duration limit) {
+    return new NcclCommunicator(Nccl.open(), cuda(backend).nccl(), name, blocks, limit);
   }
 
   private static CudaBackend cuda(Backend backend) {
@@ -119,7 +119,8 @@ public final class NcclCommunicator implements AutoCloseable {
     Nccl.Calls.UniqueId named = new Nccl.Calls.UniqueId();
     named.internal = id.clone();
     lock.lock();
-    try (Memory config = Nccl.nonBlocking(mostBlocks)) {
+    // NCCL keeps blocks for messages with all ranks at once, and gives one its part.
+    try (Memory config = Nccl.nonBlocking(blocks * ranks)) {
       if (ended != null) {
         throw tooLate(call);
       }

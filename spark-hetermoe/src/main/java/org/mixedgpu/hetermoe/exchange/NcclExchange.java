@@ -44,14 +44,14 @@ public final class NcclExchange implements Exchange {
 
   /**
    * Blocks of a message, of a Hopper card's 132 multiprocessors. A block moves some 20 GB/s over
-   * NVLink; NCCL's own choice of up to 32 would be faster than the other side can use.
+   * NVLink; NCCL's own choice of 16 and more is faster than the other side can use.
    */
   private static final int BLOCKS = 8;
 
   /** Makes a group that is still to be joined; another in tests. */
   interface Groups {
     /** See {@link NcclCommunicator#of}. */
-    NcclCommunicator make(Backend backend, String name, int mostBlocks, Duration limit);
+    NcclCommunicator make(Backend backend, String name, int blocks, Duration limit);
   }
 
   private final Exchange host;
@@ -142,8 +142,8 @@ public final class NcclExchange implements Exchange {
     return Arrays.stream(ranks).boxed().toList().indexOf(host.rank());
   }
 
-  private NcclCommunicator join(String name, int[] ranks, int mostBlocks) {
-    NcclCommunicator group = maker.make(backend, name, mostBlocks, limit);
+  private NcclCommunicator join(String name, int[] ranks, int blocks) {
+    NcclCommunicator group = maker.make(backend, name, blocks, limit);
     groups.add(name, group);
     byte[] id;
     Channel control = host.channel(CONTROL);

@@ -5,12 +5,15 @@ import static org.assertj.core.api.Assertions.assertThat;
 import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.mixedgpu.backend.TestDevice;
 import org.mixedgpu.local.TalkingJvm;
+import org.mixedgpu.tensor.DType;
 
 /**
  * Two processes train with a GPU each, rows through NCCL; one is lost. The other fails soon with an
@@ -22,6 +25,12 @@ import org.mixedgpu.local.TalkingJvm;
 class NcclProcessFaultGpu2Test {
   private static final Duration START = Duration.ofSeconds(90);
   private static final Duration SOON = Duration.ofSeconds(15);
+
+  /** Says what is missing where there is one GPU; a process would only end. */
+  @BeforeAll
+  static void thereAreTwoGpus() {
+    TestDevice.open(1, DType.F32).close();
+  }
 
   private static TalkingJvm member(int rank, long patienceMillis) {
     return TalkingJvm.start(
