@@ -54,6 +54,14 @@ public interface Backend extends AutoCloseable {
   /** Opens another lane; the caller closes it. */
   Lane lane(String name);
 
+  /**
+   * The same for work that others wait for, such as messages: a device that has work of several
+   * lanes starts this one's first.
+   */
+  default Lane urgentLane(String name) {
+    return lane(name);
+  }
+
   /** Waits for the lane whose thread calls, elsewhere for the default lane. */
   void synchronize();
 

@@ -413,7 +413,7 @@ abstract class BackendContract extends ShapesContract {
     List<String> order = new CopyOnWriteArrayList<>();
     CountDownLatch release = new CountDownLatch(1);
     try (Lane first = backend.lane("first");
-        Lane second = backend.lane("second")) {
+        Lane second = backend.urgentLane("second")) {
       first.submit(() -> uninterrupted(release));
       first.submit(() -> order.add("first"));
       Event done = first.record();

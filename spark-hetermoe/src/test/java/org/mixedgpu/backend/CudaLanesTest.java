@@ -10,6 +10,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
+import java.util.concurrent.CountDownLatch;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -176,6 +177,42 @@ class CudaLanesTest {
         lane.synchronize();
         assertThat(OpComparison.readFloats(backend, y)).containsOnly(i);
       }
+    }
+  }
+
+  /** Each product fills the GPU, and they are queued first. */
+  @Test
+  void anUrgentLaneDoesNotWaitForABusyOne() {
+    Work work = new Work();
+    Tensor x = f32(1 << 20);
+    work.queue();
+    backend.synchronize();
+    try (Lane busy = backend.lane("busy");
+        Lane urgent = backend.urgentLane("urgent")) {
+      busy.submit(
+          () -> {
+            for (int i = 0; i < 20; i++) {
+              work.queue();
+            }
+          });
+      Event busyEnd = busy.record();
+      busyEndIsQueued(busy);
+      urgent.submit(() -> backend.fill(x, 7));
+      urgent.synchronize();
+      assertThat(busyEnd.reached()).isFalse();
+      busy.synchronize();
+      assertThat(OpComparison.readFloats(backend, x)).containsOnly(7);
+    }
+  }
+
+  /** The lane's thread has queued all. */
+  private static void busyEndIsQueued(Lane lane) {
+    CountDownLatch queued = new CountDownLatch(1);
+    lane.submit(queued::countDown);
+    try {
+      queued.await();
+    } catch (InterruptedException e) {
+      throw new IllegalStateException(e);
     }
   }
 

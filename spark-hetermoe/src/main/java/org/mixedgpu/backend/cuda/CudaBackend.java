@@ -5,6 +5,7 @@ import org.mixedgpu.backend.AdamWStep;
 import org.mixedgpu.backend.AttentionShape;
 import org.mixedgpu.backend.BackendKind;
 import org.mixedgpu.backend.CudaOptions;
+import org.mixedgpu.backend.Event;
 import org.mixedgpu.backend.Lane;
 import org.mixedgpu.backend.MemoryUse;
 import org.mixedgpu.backend.Stamp;
@@ -127,7 +128,12 @@ public final class CudaBackend implements TrainingBackend {
 
   @Override
   public Lane lane(String name) {
-    return new CudaLane(device, name);
+    return new CudaLane(device, name, false /* not urgent */);
+  }
+
+  @Override
+  public Lane urgentLane(String name) {
+    return new CudaLane(device, name, true /* urgent */);
   }
 
   @Override
@@ -525,7 +531,6 @@ public final class CudaBackend implements TrainingBackend {
     device.close();
   }
 
-  /** The calling thread's stream, for one op; the caller holds its monitor meanwhile. */
   CudaDevice device() {
     return device;
   }
@@ -539,14 +544,33 @@ public final class CudaBackend implements TrainingBackend {
     void queue(long address, long stream);
   }
 
-  /** Lets a library queue work on the calling thread's stream that reads or writes the tensor. */
-  void queue(Tensor tensor, ForeignWork work) {
-    CudaStream stream = begin();
-    synchronized (stream) {
-      work.queue(on(stream, tensor).pointer(), stream.address());
-    }
+  /** This GPU as NCCL sees it. */
+  NcclDevice nccl() {
+    return new NcclDevice() {
+      @Override
+      public void makeCurrent() {
+        device.makeCurrent();
+      }
+
+      @Override
+      public Event queue(Tensor tensor, ForeignWork work) {
+        CudaStream stream = begin();
+        synchronized (stream) {
+          long address = on(stream, tensor).pointer();
+          CudaEvent before = stream.record();
+          work.queue(address, stream.address());
+          return before;
+        }
+      }
+
+      @Override
+      public String toString() {
+        return device.toString();
+      }
+    };
   }
 
+  /** The calling thread's stream, for one op; the caller holds its monitor meanwhile. */
   private CudaStream begin() {
     device.makeCurrent();
     CudaStream stream = device.current();

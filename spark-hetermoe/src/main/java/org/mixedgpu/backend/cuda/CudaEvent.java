@@ -3,12 +3,13 @@ package org.mixedgpu.backend.cuda;
 import jcuda.driver.CUevent;
 import jcuda.driver.CUresult;
 import jcuda.driver.JCudaDriver;
+import org.mixedgpu.backend.Event;
 
 /**
  * A point in a stream's work. It holds an event of the driver until it is known to be reached; then
  * the event goes back to the device for the next point. Any thread may ask and wait.
  */
-final class CudaEvent {
+final class CudaEvent implements Event {
   private final CudaDevice device;
 
   /** Null when the point has been reached. */
@@ -29,7 +30,8 @@ final class CudaEvent {
     }
   }
 
-  synchronized boolean reached() {
+  @Override
+  public synchronized boolean reached() {
     if (event == null) {
       return true;
     }
@@ -43,8 +45,8 @@ final class CudaEvent {
     return true;
   }
 
-  /** Blocks the caller until the point is reached. */
-  void synchronize() {
+  @Override
+  public void synchronize() {
     CUevent waitFor;
     synchronized (this) {
       if (event == null) {

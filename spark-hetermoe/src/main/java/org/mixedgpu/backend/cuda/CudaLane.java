@@ -17,9 +17,12 @@ final class CudaLane implements Lane {
   private final HostLane host;
   private boolean closed;
 
-  CudaLane(CudaDevice device, String name) {
+  /**
+   * @param urgent see {@link org.mixedgpu.backend.Backend#urgentLane}
+   */
+  CudaLane(CudaDevice device, String name, boolean urgent) {
     this.device = device;
-    this.stream = device.streams().open(name);
+    this.stream = device.streams().open(name, urgent);
     this.host = new HostLane(name);
     host.submit(() -> device.streams().bind(stream));
   }

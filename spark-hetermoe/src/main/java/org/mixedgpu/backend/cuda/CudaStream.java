@@ -37,14 +37,22 @@ final class CudaStream {
 
   /**
    * @param index of the device's streams, below 64
+   * @param urgent whether the GPU starts its kernels' blocks before those of other streams
    */
-  CudaStream(CudaDevice device, String name, int index) {
+  CudaStream(CudaDevice device, String name, int index, boolean urgent) {
     this.device = device;
     this.name = name;
     this.index = index;
+    int[] least = new int[1];
+    int[] greatest = new int[1];
     device.check(
-        JCudaDriver.cuStreamCreate(handle, CUstream_flags.CU_STREAM_NON_BLOCKING),
-        "cuStreamCreate",
+        JCudaDriver.cuCtxGetStreamPriorityRange(least, greatest),
+        "cuCtxGetStreamPriorityRange",
+        name);
+    device.check(
+        JCudaDriver.cuStreamCreateWithPriority(
+            handle, CUstream_flags.CU_STREAM_NON_BLOCKING, urgent ? greatest[0] : least[0]),
+        "cuStreamCreateWithPriority",
         name);
     this.address = handle.address();
     this.scratch = new CudaScratch(device, this);

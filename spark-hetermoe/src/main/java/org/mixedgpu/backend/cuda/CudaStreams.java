@@ -40,12 +40,19 @@ final class CudaStreams {
     bound.set(stream);
   }
 
-  CudaStream open(String name) {
+  private CudaStream open(String name) {
+    return open(name, false /* not urgent */);
+  }
+
+  /**
+   * @param urgent whether the GPU starts its kernels' blocks before those of other streams
+   */
+  CudaStream open(String name, boolean urgent) {
     device.makeCurrent();
     synchronized (open) {
       for (int i = 0; i < open.length; i++) {
         if (open[i] == null) {
-          open[i] = new CudaStream(device, name, i);
+          open[i] = new CudaStream(device, name, i, urgent);
           return open[i];
         }
       }

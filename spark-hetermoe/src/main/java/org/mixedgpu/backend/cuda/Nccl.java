@@ -45,6 +45,7 @@ final class Nccl {
 
     int ncclGetUniqueId(byte[] id);
 
+    /** The communicator's handle is there when this returns; all else goes on by itself. */
     int ncclCommInitRankConfig(
         PointerByReference communicator, int ranks, UniqueId id, int rank, Pointer config);
 
@@ -77,6 +78,12 @@ final class Nccl {
     String ncclGetErrorString(int result);
 
     String ncclGetLastError(Pointer communicator);
+  }
+
+  /** For tests. */
+  Nccl(Calls calls, int version) {
+    this.calls = calls;
+    this.version = version;
   }
 
   private Nccl() {
@@ -140,17 +147,20 @@ final class Nccl {
   /**
    * ncclConfig_t of NCCL 2.18 for a communicator whose calls return at once. Later versions take
    * the shorter record and use their defaults for the rest.
+   *
+   * @param mostBlocks of a kernel; 0 for NCCL's own choice
    */
-  static Memory nonBlocking() {
+  static Memory nonBlocking(int mostBlocks) {
     int unset = Integer.MIN_VALUE;
     Memory config = new Memory(48);
     config.setLong(0, 48);
     config.setInt(8, 0xCAFEBEEF);
     config.setInt(12, OLDEST);
     config.setInt(16, 0); // not blocking
-    config.setInt(20, unset); // cgaClusterSize
+    // Clusters of blocks would wait until several neighbours are free on a GPU that is busy.
+    config.setInt(20, mostBlocks > 0 ? 0 : unset); // cgaClusterSize
     config.setInt(24, unset); // minCTAs
-    config.setInt(28, unset); // maxCTAs
+    config.setInt(28, mostBlocks > 0 ? mostBlocks : unset); // maxCTAs
     config.setPointer(32, null); // netName
     config.setInt(40, unset); // splitShare
     config.setInt(44, unset); // padding, which later versions use

@@ -129,7 +129,15 @@ public final class EmulatedBackend implements TrainingBackend {
 
   @Override
   public Lane lane(String name) {
-    Lane lane = inner.lane(name);
+    return settled(inner.lane(name));
+  }
+
+  @Override
+  public Lane urgentLane(String name) {
+    return settled(inner.urgentLane(name));
+  }
+
+  private Lane settled(Lane lane) {
     return queued ? new SettledLane(lane) : lane;
   }
 

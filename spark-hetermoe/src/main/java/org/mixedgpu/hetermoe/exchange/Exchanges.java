@@ -31,7 +31,7 @@ public final class Exchanges {
    *     fails
    * @param host of this process, so that GPUs of two hosts are told apart
    * @param setting see {@link ExchangeChoice#of}
-   * @param channels whose rows are many
+   * @param flows channels whose rows are many
    * @param summing ranks that sum tensors, ascending
    * @param limit how long anything may take
    */
@@ -40,7 +40,7 @@ public final class Exchanges {
       String host,
       Backend backend,
       String setting,
-      List<String> channels,
+      List<RowFlow> flows,
       int[] summing,
       Duration limit) {
     ExchangeChoice choice;
@@ -60,9 +60,7 @@ public final class Exchanges {
     if (network.rank() == 0) {
       LOG.info("Rows pass through {}", choice.reason());
     }
-    return choice.nccl()
-        ? NcclExchange.connect(network, backend, channels, summing, limit)
-        : network;
+    return choice.nccl() ? NcclExchange.connect(network, backend, flows, summing, limit) : network;
   }
 
   private static ExchangeChoice.Member own(String host, Backend backend) {

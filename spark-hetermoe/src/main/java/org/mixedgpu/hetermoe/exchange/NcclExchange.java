@@ -1,18 +1,16 @@
 package org.mixedgpu.hetermoe.exchange;
 
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.function.Consumer;
+import java.util.stream.IntStream;
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.backend.cuda.NcclCommunicator;
-import org.mixedgpu.base.Check;
-import org.mixedgpu.base.Fault;
-import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
@@ -25,59 +23,113 @@ import org.mixedgpu.tensor.Tensor;
  * which has authenticated all members.
  *
  * <p>A send is done when its receive is reached, on the devices: unlike in other exchanges a
- * sender's lane waits for its receiver's. The schedule's lanes send and receive in one order on all
- * members, so that none waits in a circle. When the other exchange is aborted or loses a peer, the
- * groups are aborted: what waits in them ends within seconds, and every later call fails with the
- * reason.
+ * sender's lane waits for its receiver's, and rows flow one way on a channel. What waits for what
+ * has no circle, because a receive is queued only when its send is:
  *
- * <p>Tried with one GPU only (one member, its sums, messages to itself); not yet run between two.
+ * <ol>
+ *   <li>the sender queues its send, behind the work that makes the rows;
+ *   <li>its host waits for these, not for the send, and then sends the header;
+ *   <li>the receiver gets the header, knows how much comes, and queues its receive.
+ * </ol>
+ *
+ * <p>So everything that a receive waits for is queued before it, on all devices. And it waits for
+ * the header's way only: a receive that was queued while the rows are still computed would keep
+ * multiprocessors from the receiver's own work all that time.
+ *
+ * <p>When the other exchange is aborted or loses a peer, the groups are aborted: what waits in them
+ * ends within seconds, and every later call fails with the reason.
  */
 public final class NcclExchange implements Exchange {
   private static final String CONTROL = "nccl";
 
-  private final Exchange host;
-  private final Backend backend;
-  private final Map<String, NcclCommunicator> groups = new LinkedHashMap<>();
-  private final int[] summing;
+  /**
+   * Blocks of a message, of a Hopper card's 132 multiprocessors. A block moves some 20 GB/s over
+   * NVLink; NCCL's own choice of 16 and more is faster than the other side can use.
+   */
+  private static final int BLOCKS = 8;
 
-  /** Rows of a message without any. */
+  /** Makes a group that is still to be joined; another in tests. */
+  interface Groups {
+    /** See {@link NcclCommunicator#of}. */
+    NcclCommunicator make(Backend backend, String name, int blocks, Duration limit);
+  }
+
+  private final Exchange host;
+  private final Groups maker;
+  private final Backend backend;
+  private final int[] summing;
+  private final Duration limit;
+  private final NcclGroups groups;
+  private final Map<String, Channel> channels = new LinkedHashMap<>();
+  private final List<Consumer<String>> listeners = new CopyOnWriteArrayList<>();
+
+  /** Rows of a message without any; two elements that nobody reads. */
   private final Tensor nothing;
 
-  private volatile String broken;
+  private boolean closed;
 
-  private NcclExchange(Exchange host, Backend backend, int[] summing) {
+  private NcclExchange(
+      Exchange host, Groups maker, Backend backend, int[] summing, Duration limit) {
     this.host = host;
+    this.maker = maker;
     this.backend = backend;
     this.summing = summing.clone();
-    this.nothing = backend.allocate(DType.I32, Shape.of(1));
+    this.limit = limit;
+    this.groups = new NcclGroups(host.rank(), limit);
+    this.nothing = backend.allocate(DType.I32, Shape.of(2));
   }
 
   /**
    * Connects all members; collective.
    *
    * @param host connects the same members; owned by the result, also when this fails
-   * @param channels whose rows pass from GPU to GPU, the same on all members
+   * @param flows channels whose rows pass from GPU to GPU, the same on all members
    * @param summing ranks that will ask for {@link #deviceSum}, ascending
    * @param limit how long anything may take
    */
   public static NcclExchange connect(
-      Exchange host, Backend backend, List<String> channels, int[] summing, Duration limit) {
-    NcclExchange exchange = new NcclExchange(host, backend, summing);
+      Exchange host, Backend backend, List<RowFlow> flows, int[] summing, Duration limit) {
+    return connect(host, NcclCommunicator::of, backend, flows, summing, limit);
+  }
+
+  static NcclExchange connect(
+      Exchange host,
+      Groups maker,
+      Backend backend,
+      List<RowFlow> flows,
+      int[] summing,
+      Duration limit) {
+    NcclExchange exchange;
     try {
-      host.whenBroken(exchange::breakLater);
-      int[] all = new int[host.size()];
-      Arrays.setAll(all, rank -> rank);
-      for (String channel : channels) {
-        exchange.join(channel, all, limit);
-      }
-      if (summing.length > 1 && exchange.position(summing) >= 0) {
-        exchange.join(sumName(summing), summing, limit);
-      }
-      return exchange;
+      exchange = new NcclExchange(host, maker, backend, summing, limit);
     } catch (RuntimeException e) {
       host.abort("rank " + host.rank() + " could not connect: " + e.getMessage());
+      host.close();
+      throw e;
+    }
+    try {
+      host.whenBroken(exchange::breakUp);
+      exchange.connect(flows);
+      return exchange;
+    } catch (RuntimeException e) {
+      exchange.abort("rank " + host.rank() + " could not connect: " + e.getMessage());
       exchange.close();
       throw e;
+    }
+  }
+
+  private void connect(List<RowFlow> flows) {
+    int[] all = IntStream.range(0, host.size()).toArray();
+    for (RowFlow flow : flows) {
+      NcclCommunicator group = join(flow.channel(), all, BLOCKS);
+      groups.during(() -> group.connect(flow.to(host.rank()), flow.from(host.rank()), nothing));
+      Channel headers = host.channel(flow.channel());
+      channels.put(
+          flow.channel(), new NcclChannel(flow, host.rank(), headers, group, groups, nothing));
+    }
+    if (summing.length > 1 && position(summing) >= 0) {
+      // Sums are alone on their GPUs, which may have all blocks.
+      join(sumName(summing), summing, 0);
     }
   }
 
@@ -90,23 +142,21 @@ public final class NcclExchange implements Exchange {
     return Arrays.stream(ranks).boxed().toList().indexOf(host.rank());
   }
 
-  private void join(String name, int[] ranks, Duration limit) {
+  private NcclCommunicator join(String name, int[] ranks, int blocks) {
+    NcclCommunicator group = maker.make(backend, name, blocks, limit);
+    groups.add(name, group);
     byte[] id;
     Channel control = host.channel(CONTROL);
     if (host.rank() == ranks[0]) {
-      id = NcclCommunicator.newId();
+      id = group.newId();
       for (int i = 1; i < ranks.length; i++) {
         control.send(ranks[i], NcclId.encode(id), nothing.rows(0, 0));
       }
     } else {
       id = NcclId.decode(control.receive(ranks[0], nothing).header());
     }
-    NcclCommunicator group =
-        NcclCommunicator.join(backend, name, id, ranks.length, position(ranks), limit);
-    synchronized (groups) {
-      groups.put(name, group);
-    }
-    refuseIfBroken();
+    groups.during(() -> group.join(id, ranks.length, position(ranks)));
+    return group;
   }
 
   @Override
@@ -126,137 +176,50 @@ public final class NcclExchange implements Exchange {
 
   @Override
   public Channel channel(String name) {
-    Channel headers = host.channel(name);
-    NcclCommunicator group = group(name);
-    return group == null ? headers : new GpuChannel(name, headers, group);
-  }
-
-  private NcclCommunicator group(String name) {
-    synchronized (groups) {
-      return groups.get(name);
-    }
+    Channel own = channels.get(name);
+    return own == null ? host.channel(name) : own;
   }
 
   @Override
   public Optional<DeviceSum> deviceSum(int[] ranks) {
-    NcclCommunicator group = Arrays.equals(ranks, summing) ? group(sumName(ranks)) : null;
+    NcclCommunicator group = Arrays.equals(ranks, summing) ? groups.get(sumName(ranks)) : null;
     return group == null
         ? Optional.empty()
-        : Optional.of(
-            values -> {
-              refuseIfBroken();
-              group.sum(values);
-            });
+        : Optional.of(values -> groups.during(() -> group.sum(values)));
   }
 
   @Override
   public void abort(String reason) {
     host.abort(reason);
-    breakNow(reason);
+    breakUp(reason);
   }
 
+  /** Listeners hear the reason before anything else fails because of it. */
   @Override
   public void whenBroken(Consumer<String> listener) {
-    host.whenBroken(listener);
-  }
-
-  /** Called on a thread that must not wait. */
-  private void breakLater(String reason) {
-    Thread thread = new Thread(() -> breakNow(reason), "nccl-abort-rank-" + host.rank());
-    thread.setDaemon(true);
-    thread.start();
-  }
-
-  private void breakNow(String reason) {
-    List<NcclCommunicator> open;
-    synchronized (groups) {
-      broken = broken == null ? reason : broken;
-      open = new ArrayList<>(groups.values());
+    listeners.add(new Once(listener));
+    if (groups.broken() != null) {
+      listeners.forEach(each -> each.accept(groups.broken()));
     }
-    open.forEach(group -> group.abort(reason));
   }
 
-  private void refuseIfBroken() {
-    synchronized (groups) {
-      if (broken != null) {
-        groups.values().forEach(group -> group.abort(broken));
-        throw new ExchangeAbortedException(broken);
-      }
-    }
+  /** Called on any thread, also on one that must not wait. */
+  private void breakUp(String reason) {
+    groups.breakUp(reason, first -> listeners.forEach(each -> each.accept(first)));
   }
 
   /** Also ends the host's exchange. */
   @Override
   public void close() {
-    List<NcclCommunicator> open;
-    synchronized (groups) {
-      open = new ArrayList<>(groups.values());
-      groups.clear();
+    synchronized (this) {
+      if (closed) {
+        return;
+      }
+      closed = true;
     }
     try (Exchange last = host;
         Tensor memory = nothing) {
-      for (NcclCommunicator group : open) {
-        if (broken == null) {
-          group.close();
-        } else {
-          group.abort(broken);
-        }
-      }
-    }
-  }
-
-  private final class GpuChannel implements Channel {
-    private final String name;
-    private final Channel headers;
-    private final NcclCommunicator group;
-
-    GpuChannel(String name, Channel headers, NcclCommunicator group) {
-      this.name = name;
-      this.headers = headers;
-      this.group = group;
-    }
-
-    @Override
-    public void send(int peer, int[] header, Tensor rows) {
-      refuseIfBroken();
-      headers.send(peer, NcclHeader.of(header, rows).encode(), nothing.rows(0, 0));
-      if (rows.shape().elements() > 0) {
-        moved(() -> group.send(peer, rows));
-      }
-    }
-
-    @Override
-    public Message receive(int peer, Tensor into) {
-      NcclHeader found = NcclHeader.decode(headers.receive(peer, nothing).header());
-      Check.input(
-          found.type() == into.type()
-              && found.rowElements() == into.shape().rowElements()
-              && found.rows() <= into.shape().rows(),
-          "Cannot receive %d rows of %d %s from rank %d on channel %s into a %s tensor of shape %s",
-          found.rows(),
-          found.rowElements(),
-          found.type(),
-          peer,
-          name,
-          into.type(),
-          into.shape());
-      refuseIfBroken();
-      if (found.rows() * found.rowElements() > 0) {
-        moved(() -> group.receive(peer, into.rows(0, found.rows())));
-      }
-      return new Message(found.header(), found.rows());
-    }
-
-    /** A failure while the exchange breaks is an echo of the cause. */
-    private void moved(Runnable call) {
-      try {
-        call.run();
-      } catch (MixedGpuException e) {
-        if (broken != null && e.fault() == Fault.MISSING) {
-          throw new ExchangeAbortedException(broken);
-        }
-        throw e;
-      }
+      groups.close();
     }
   }
 }

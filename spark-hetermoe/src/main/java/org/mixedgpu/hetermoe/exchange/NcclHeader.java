@@ -43,6 +43,13 @@ record NcclHeader(DType type, long rows, long rowElements, int[] header) {
         Arrays.copyOfRange(words, FIELDS, words.length));
   }
 
+  /** Whether the message's rows fit into the first rows of a tensor. */
+  boolean fits(Tensor into) {
+    return type == into.type()
+        && rowElements == into.shape().rowElements()
+        && rows <= into.shape().rows();
+  }
+
   private static long wide(int high, int low) {
     return (long) high << 32 | (low & 0xFFFFFFFFL);
   }

@@ -8,6 +8,7 @@ import java.util.stream.IntStream;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.hetermoe.exchange.Exchange;
 import org.mixedgpu.hetermoe.exchange.Exchanges;
+import org.mixedgpu.hetermoe.exchange.RowFlow;
 import org.mixedgpu.hetermoe.plan.LaneKind;
 import org.mixedgpu.hetermoe.plan.TrainingPlan;
 import org.mixedgpu.hetermoe.spark.data.CorpusBatches;
@@ -102,12 +103,16 @@ record TrainTask(
   }
 
   private Exchange exchange(MemberContext member, TrainingBackend backend) {
+    List<Integer> attention = RowFlow.ranks(0, member.attentionMembers());
+    List<Integer> experts = RowFlow.ranks(member.attentionMembers(), member.size());
     return Exchanges.best(
         member.exchange(backend),
         member.host(),
         backend,
         exchangeSetting,
-        List.of(LaneKind.DISPATCH.label(), LaneKind.COMBINE.label()),
+        List.of(
+            new RowFlow(LaneKind.DISPATCH.label(), attention, experts),
+            new RowFlow(LaneKind.COMBINE.label(), experts, attention)),
         IntStream.range(0, member.attentionMembers()).toArray(),
         exchangeTimeout);
   }

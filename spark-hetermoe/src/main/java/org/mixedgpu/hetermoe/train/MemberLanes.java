@@ -26,11 +26,17 @@ final class MemberLanes implements AutoCloseable {
   private final AtomicReference<MixedGpuException> first = new AtomicReference<>();
   private final TaskStamps stamps;
 
+  /** Why the exchange is broken; null where it is not. */
+  private volatile String broken;
+
   MemberLanes(Backend backend, Exchange exchange, String member) {
     this.exchange = exchange;
     this.stamps = new TaskStamps(backend, exchange.rank());
+    exchange.whenBroken(reason -> broken = reason);
     for (LaneKind kind : LaneKind.values()) {
-      lanes.put(kind, backend.lane(member + "-" + kind.label()));
+      String name = member + "-" + kind.label();
+      // Peers wait for messages, while compute has other micro-batches.
+      lanes.put(kind, kind == LaneKind.COMPUTE ? backend.lane(name) : backend.urgentLane(name));
     }
   }
 
@@ -56,9 +62,21 @@ final class MemberLanes implements AutoCloseable {
     }
   }
 
-  /** Notes the failure, if it is the first, and aborts the exchange. */
+  /**
+   * Notes the failure, if it is the first, and aborts the exchange. Once the exchange is broken,
+   * devices may compute with rows that never came: whatever fails then is an echo.
+   */
   void fail(String where, Throwable failure) {
     int rank = exchange.rank();
+    String reason = broken;
+    if (reason != null && !(failure instanceof ExchangeAbortedException)) {
+      ExchangeAbortedException echo = new ExchangeAbortedException(reason);
+      echo.addSuppressed(failure);
+      fail(where, echo);
+      // A lost peer is known to this rank; whether to the others, who knows.
+      exchange.abort("rank " + rank + " stopped: " + reason);
+      return;
+    }
     if (failure instanceof ExchangeAbortedException echo) {
       first.compareAndSet(
           null,

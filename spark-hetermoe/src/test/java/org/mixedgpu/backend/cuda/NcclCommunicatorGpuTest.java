@@ -28,7 +28,9 @@ class NcclCommunicatorGpuTest {
   private static final int ELEMENTS = 1 << 20;
 
   private static NcclCommunicator alone(TrainingBackend backend) {
-    return NcclCommunicator.join(backend, "test", NcclCommunicator.newId(), 1, 0, LIMIT);
+    NcclCommunicator group = NcclCommunicator.of(backend, "test", 0, LIMIT);
+    group.join(group.newId(), 1, 0);
+    return group;
   }
 
   @Test
@@ -72,13 +74,12 @@ class NcclCommunicatorGpuTest {
   void anAbortEndsTheWaitForARankThatNeverComes() throws Exception {
     try (TrainingBackend backend = Backends.cuda(CudaOptions.device(0))) {
       long start = System.nanoTime();
-      assertThatThrownBy(
-              () ->
-                  NcclCommunicator.join(
-                      backend, "lonely", NcclCommunicator.newId(), 2, 0, Duration.ofSeconds(3)))
+      NcclCommunicator lonely = NcclCommunicator.of(backend, "lonely", 0, Duration.ofSeconds(3));
+      assertThatThrownBy(() -> lonely.join(lonely.newId(), 2, 0))
           .isInstanceOf(MixedGpuException.class)
           .hasMessageContaining("ncclCommInitRankConfig of 2 ranks did not get on within 3000 ms")
           .hasMessageContaining("NCCL group lonely, rank 0");
+      lonely.abort("nobody came");
       assertThat(System.nanoTime() - start).isLessThan(20_000_000_000L);
     }
   }

@@ -43,6 +43,7 @@ class EmulatedBackendTest {
           "read",
           "lane",
           "stamp",
+          "urgentLane",
           "synchronize",
           "close");
 

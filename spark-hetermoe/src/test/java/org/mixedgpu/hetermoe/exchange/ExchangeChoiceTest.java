@@ -103,6 +103,12 @@ class ExchangeChoiceTest {
 
   private static Exchange best(Exchange network, Backend backend, String setting) {
     return Exchanges.best(
-        network, "host", backend, setting, List.of("d"), new int[] {0}, Duration.ofSeconds(20));
+        network,
+        "host",
+        backend,
+        setting,
+        List.of(new RowFlow("d", List.of(0), List.of(1))),
+        new int[] {0},
+        Duration.ofSeconds(20));
   }
 }

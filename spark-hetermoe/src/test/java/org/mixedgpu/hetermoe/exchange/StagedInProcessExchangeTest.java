@@ -8,7 +8,7 @@ import org.mixedgpu.backend.StagedBackend;
 /** Tensors that only their backend can read, as on a GPU. */
 class StagedInProcessExchangeTest extends InProcessExchangeTest {
   @Override
-  protected Backend open() {
+  protected Backend open(int rank) {
     return StagedBackend.over(Backends.cpu(new CpuOptions(1, Long.MAX_VALUE)));
   }
 }

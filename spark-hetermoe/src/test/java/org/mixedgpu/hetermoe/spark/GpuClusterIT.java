@@ -3,15 +3,11 @@ package org.mixedgpu.hetermoe.spark;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
 import org.apache.spark.SparkConf;
-import org.apache.spark.sql.Dataset;
-import org.apache.spark.sql.Row;
 import org.apache.spark.sql.SparkSession;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -21,9 +17,6 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
-import org.mixedgpu.device.GpuCatalogue;
-import org.mixedgpu.device.GpuInventory;
-import org.mixedgpu.hetermoe.spark.gang.GangPlugin;
 import org.mixedgpu.io.FileStore;
 import org.mixedgpu.local.LocalCluster;
 import org.mixedgpu.local.WorkerSpec;
@@ -43,54 +36,26 @@ import org.mixedgpu.nn.checkpoint.Checkpoint;
 @Tag("gpu")
 @Timeout(240)
 class GpuClusterIT {
-  private static final String BACKEND = System.getProperty("mixedgpu.test.backend", "cuda");
-  private static final boolean CUDA = BACKEND.equals("cuda");
-
   @TempDir static Path folder;
   private static LocalCluster cluster;
   private static SparkSession spark;
   private static FileStore store;
   private static String generation;
+  private static GpuRuns runs;
 
   @BeforeAll
   static void start() throws IOException {
-    generation =
-        CUDA ? GpuInventory.ofThisMachine(GpuCatalogue.builtIn()).gpu(0).generation() : "hopper";
+    generation = GpuRuns.generation(0);
     cluster =
         LocalCluster.in(folder.resolve("cluster"))
             .worker(worker("new", "gpu-ampere"))
             .worker(worker("old", "gpu-volta"))
             .start();
-    SparkConf conf = new SparkConf(false).setAppName("gpu-it");
-    cluster.conf().forEach(conf::set);
-    conf.set("spark.plugins", GangPlugin.class.getName());
-    conf.set("spark.dynamicAllocation.enabled", "true");
-    conf.set("spark.executor.cores", "1");
-    conf.set("spark.executor.memory", "1g");
-    conf.set("spark.locality.wait", "0");
-    conf.set("spark.ui.enabled", "false");
+    SparkConf conf = GpuRuns.conf(cluster, "gpu-it");
     spark = SparkSession.builder().config(conf).getOrCreate();
     store = HadoopSettings.store(conf);
-    Files.writeString(folder.resolve("model.json"), MODEL);
-    StringBuilder text = new StringBuilder();
-    for (int i = 0; i < 200; i++) {
-      text.append(String.format(Locale.ROOT, "Line %d: half of %d is %d.%n", i, 2 * i, i));
-    }
-    Files.writeString(folder.resolve("text.txt"), text);
+    runs = GpuRuns.in(folder);
   }
-
-  /** Head size and widths as kernels like them, but small. */
-  private static final String MODEL =
-      """
-      {"architectures":["MixtralForCausalLM"],"model_type":"mixtral","bos_token_id":256,
-       "eos_token_id":257,"hidden_act":"silu","hidden_size":128,"intermediate_size":192,
-       "num_hidden_layers":2,"num_attention_heads":2,"num_key_value_heads":1,"head_dim":64,
-       "num_local_experts":4,"num_experts_per_tok":2,"router_aux_loss_coef":0.02,
-       "output_router_logits":true,
-       "max_position_embeddings":512,"rms_norm_eps":1e-5,"rope_theta":10000.0,
-       "sliding_window":null,"tie_word_embeddings":false,"initializer_range":0.05,
-       "vocab_size":272}
-      """;
 
   /** Offers GPU 0 under its own name and under an emulated one. */
   private static WorkerSpec worker(String name, String emulated) {
@@ -120,29 +85,19 @@ class GpuClusterIT {
   @CsvSource({"fp32, 1, 1e-4, 1e-4", "fp32, 3, 1e-4, 1e-4", "bf16, 2, 1e-2, 1e-2"})
   void bothRolesOnOneGpuTrainWhatOneProcessTrainsOnTheCpu(
       String precision, int microBatches, double lossLimit, double rmsLimit) {
-    HeterMoe run = estimator("gpu-" + generation, "gpu-" + generation, precision);
-    HeterMoeModel model = run.setMicroBatches(microBatches).fit(text());
-    TrainedModels.Difference difference =
-        TrainedModels.toOneProcess(run, store, model.folder(), tokens(model));
-    List<Row> history = model.history().orderBy("step").collectAsList();
-    assertThat(history).hasSize(difference.losses().size());
-    for (int i = 0; i < history.size(); i++) {
-      double expected = difference.losses().get(i);
-      double found = history.get(i).<Double>getAs("loss");
-      System.out.printf(Locale.ROOT, "%s step %d: %.6f, %.6f%n", precision, i, expected, found);
-      assertThat(Math.abs(found - expected) / expected)
-          .as("step %d: expected %s, found %s", i + 1, expected, found)
-          .isLessThanOrEqualTo(lossLimit);
-    }
-    System.out.printf("%s: %s%n", precision, difference);
-    assertThat(difference.rms()).as("%s", difference).isLessThanOrEqualTo(rmsLimit);
+    HeterMoe run = runs.estimator("gpu-" + generation, "gpu-" + generation, precision);
+    runs.assertTrainsAsOneProcess(
+        spark, store, run.setMicroBatches(microBatches), lossLimit, rmsLimit);
   }
 
   @Test
   void anEmulatedGenerationTakesLongerAndLeavesEveryBit() {
-    HeterMoeModel plain = estimator("gpu-" + generation, "gpu-" + generation, "fp32").fit(text());
+    HeterMoeModel plain =
+        runs.estimator("gpu-" + generation, "gpu-" + generation, "fp32").fit(runs.text(spark));
     HeterMoeModel emulated =
-        estimator("gpu-ampere", "gpu-volta", "fp32").setEmulate("catalogue").fit(text());
+        runs.estimator("gpu-ampere", "gpu-volta", "fp32")
+            .setEmulate("catalogue")
+            .fit(runs.text(spark));
     assertThat(Checkpoint.digest(store, emulated.folder()))
         .isEqualTo(Checkpoint.digest(store, plain.folder()));
   }
@@ -150,36 +105,19 @@ class GpuClusterIT {
   @Test
   void aModelScoresOnTheGpuAsOnTheCpu() {
     HeterMoeModel model =
-        estimator("gpu-" + generation, "gpu-" + generation, "fp32").setSteps(2).fit(text());
+        runs.estimator("gpu-" + generation, "gpu-" + generation, "fp32")
+            .setSteps(2)
+            .fit(runs.text(spark));
     double expected = meanLogLikelihood(model.setBackend("cpu"));
-    double found = meanLogLikelihood(model.setBackend(BACKEND).setPrecision("fp32"));
+    double found = meanLogLikelihood(model.setBackend(GpuRuns.BACKEND).setPrecision("fp32"));
     assertThat(Math.abs(found - expected) / Math.abs(expected)).isLessThanOrEqualTo(1e-4);
   }
 
   private static double meanLogLikelihood(HeterMoeModel model) {
-    return model.transform(text()).selectExpr("avg(score.meanLogLikelihood)").first().getDouble(0);
-  }
-
-  private static HeterMoe estimator(String attention, String expert, String precision) {
-    return new HeterMoe()
-        .setModel(folder.resolve("model.json").toString())
-        .setWorkDir(folder.resolve("work").toString())
-        .setAttentionResource(attention)
-        .setExpertResource(expert)
-        .setBackend(BACKEND)
-        .setPrecision(CUDA ? precision : "fp32")
-        .setSequenceLength(64)
-        .setBatchSize(12)
-        .setSteps(10)
-        .setLearningRate(1e-3);
-  }
-
-  private static Dataset<Row> text() {
-    return spark.read().text(folder.resolve("text.txt").toString()).toDF("text");
-  }
-
-  /** The shards lie beside the model in the run's folder. */
-  private static String tokens(HeterMoeModel model) {
-    return model.folder().replaceAll("/model$", "/tokens");
+    return model
+        .transform(runs.text(spark))
+        .selectExpr("avg(score.meanLogLikelihood)")
+        .first()
+        .getDouble(0);
   }
 }

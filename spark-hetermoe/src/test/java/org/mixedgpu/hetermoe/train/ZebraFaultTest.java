@@ -6,6 +6,7 @@ import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Proxy;
 import java.time.Duration;
 import java.util.List;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Consumer;
@@ -156,6 +157,57 @@ class ZebraFaultTest {
               MixedGpuException.class, e -> assertThat(e.fault()).isEqualTo(Fault.MISSING))
           .hasMessageContaining("rank 2 has closed");
     }
+  }
+
+  /** On a device, what was on its way when a peer was lost is garbage, and ops may refuse it. */
+  @Test
+  void aFailureAfterALossIsTheEchoOfTheLoss() throws Exception {
+    AtomicInteger fired = new AtomicInteger();
+    List<ZebraGang.Outcome> outcomes =
+        run(
+            new ZebraGang.Fault() {
+              private final List<Consumer<String>> listeners = new CopyOnWriteArrayList<>();
+
+              @Override
+              public Exchange exchange(int rank, Exchange of) {
+                return rank == 0 ? listening(of, listeners) : of;
+              }
+
+              @Override
+              public void beforeStep(int rank, long step) {
+                if (rank == 0 && step == 3) {
+                  listeners.forEach(listener -> listener.accept("rank 2 has ended without a word"));
+                  fired.incrementAndGet();
+                  throw new MixedGpuException(Fault.BAD_INPUT, "Index 99 of garbage");
+                }
+              }
+            });
+    assertThat(fired).hasValue(1);
+    for (ZebraGang.Outcome outcome : outcomes) {
+      assertThat(outcome.failure())
+          .isInstanceOfSatisfying(
+              MixedGpuException.class, e -> assertThat(e.fault()).isEqualTo(Fault.MISSING))
+          .hasMessageContaining("ank 0 stopped: rank 2 has ended without a word");
+    }
+  }
+
+  @SuppressWarnings("unchecked")
+  private static Exchange listening(Exchange of, List<Consumer<String>> listeners) {
+    return (Exchange)
+        Proxy.newProxyInstance(
+            ZebraFaultTest.class.getClassLoader(),
+            new Class<?>[] {Exchange.class},
+            (proxy, method, arguments) -> {
+              if (method.getName().equals("whenBroken")) {
+                listeners.add((Consumer<String>) arguments[0]);
+                return null;
+              }
+              try {
+                return method.invoke(of, arguments);
+              } catch (InvocationTargetException e) {
+                throw e.getCause();
+              }
+            });
   }
 
   @Test

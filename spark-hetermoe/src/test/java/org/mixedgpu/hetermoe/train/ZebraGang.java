@@ -42,8 +42,8 @@ public final class ZebraGang {
       return exchange;
     }
 
-    default List<? extends Exchange> connect(
-        List<TrainingBackend> backends, ExchangeLimits limits) {
+    default List<? extends Exchange> connect(List<TrainingBackend> backends, ExchangeLimits limits)
+        throws Exception {
       return InProcessExchange.group(backends, limits);
     }
 
@@ -93,6 +93,7 @@ public final class ZebraGang {
     }
     List<? extends Exchange> exchanges = fault.connect(backends, fault.limits());
     ExecutorService threads = Executors.newFixedThreadPool(ranks);
+    boolean ended = false;
     try {
       List<Future<Outcome>> running = new ArrayList<>();
       for (int rank = 0; rank < ranks; rank++) {
@@ -113,10 +114,13 @@ public final class ZebraGang {
       for (Future<Outcome> each : running) {
         outcomes.add(outcome(each));
       }
+      ended = true;
       return outcomes;
     } finally {
-      // After a failure of the test itself members may still run, on tensors of these backends.
-      exchanges.get(0).abort("the test is over");
+      if (!ended) {
+        // Members may still run, on tensors of these backends.
+        exchanges.get(0).abort("the test is over");
+      }
       threads.shutdown();
       Check.that(threads.awaitTermination(60, TimeUnit.SECONDS), "A member does not end");
       exchanges.forEach(Exchange::close);

@@ -34,6 +34,34 @@ public final class ZebraModels {
     return model(ModelFamily.QWEN2_MOE, moe, true, QkNorm.NONE, false);
   }
 
+  /** Sizes that kernels of all types like; a shared expert, and dense layers between. */
+  public static ModelConfig wide() {
+    List<Boolean> sparse = List.of(false, true, false, true);
+    MoeConfig moe = new MoeConfig(4, 2, false, 64, 64, sparse, 0.02f, 0.001f);
+    return new ModelConfig(
+        ModelFamily.QWEN2_MOE,
+        64,
+        128,
+        sparse.size(),
+        2,
+        1,
+        64,
+        192,
+        1e-5f,
+        RopeConfig.unscaled(10_000),
+        true,
+        false,
+        false,
+        QkNorm.NONE,
+        Collections.nCopies(sparse.size(), 0),
+        false,
+        Optional.of(moe),
+        0.05f,
+        64,
+        -1,
+        List.of());
+  }
+
   private static ModelConfig model(
       ModelFamily family, MoeConfig moe, boolean qkvBias, QkNorm qkNorm, boolean tied) {
     int layers = moe.sparse().size();

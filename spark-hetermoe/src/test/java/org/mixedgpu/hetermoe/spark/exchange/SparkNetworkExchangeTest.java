@@ -23,29 +23,30 @@ import org.mixedgpu.backend.Backends;
 import org.mixedgpu.backend.CpuOptions;
 import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.hetermoe.exchange.Exchange;
-import org.mixedgpu.hetermoe.exchange.ExchangeContract;
 import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
+import org.mixedgpu.hetermoe.exchange.HostExchangeContract;
 import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
 
-class SparkNetworkExchangeTest extends ExchangeContract {
+class SparkNetworkExchangeTest extends HostExchangeContract {
   private static final String SECRET = "a secret of this run";
   private static final ExchangeLimits LIMITS = new ExchangeLimits(1 << 20, Duration.ofSeconds(15));
 
   @Override
-  protected List<? extends Exchange> connect(int size, Backend backend, ExchangeLimits limits) {
-    return connect(size, backend, TransportOptions.plain(limits));
+  protected List<? extends Exchange> connect(List<Backend> backends, ExchangeLimits limits) {
+    return connect(backends, TransportOptions.plain(limits));
   }
 
-  static List<SparkNetworkExchange> connect(int size, Backend backend, TransportOptions options) {
+  static List<SparkNetworkExchange> connect(
+      List<? extends Backend> backends, TransportOptions options) {
     List<SparkNetworkExchange> members = new ArrayList<>();
-    for (int rank = 0; rank < size; rank++) {
+    for (int rank = 0; rank < backends.size(); rank++) {
       members.add(new SparkNetworkExchange("127.0.0.1", SECRET, options));
     }
     List<PeerAddress> addresses = members.stream().map(SparkNetworkExchange::address).toList();
-    for (int rank = 0; rank < size; rank++) {
-      members.get(rank).join(rank, addresses, backend);
+    for (int rank = 0; rank < backends.size(); rank++) {
+      members.get(rank).join(rank, addresses, backends.get(rank));
     }
     return members;
   }
@@ -59,7 +60,7 @@ class SparkNetworkExchangeTest extends ExchangeContract {
     try (Backend backend = Backends.cpu(new CpuOptions(1, Long.MAX_VALUE));
         Tensor rows = backend.allocate(DType.F32, Shape.of(2, 2));
         SparkNetworkExchange stranger = new SparkNetworkExchange("127.0.0.1", "a guess", used)) {
-      List<SparkNetworkExchange> members = connect(2, backend, used);
+      List<SparkNetworkExchange> members = connect(List.of(backend, backend), used);
       assertThatThrownBy(
               () ->
                   stranger.join(1, List.of(members.get(0).address(), stranger.address()), backend))
@@ -117,7 +118,7 @@ class SparkNetworkExchangeTest extends ExchangeContract {
     try (Backend backend = Backends.cpu(new CpuOptions(1, Long.MAX_VALUE));
         Tensor sent = backend.allocate(DType.F32, Shape.of(1024, 1024));
         Tensor got = backend.allocate(DType.F32, Shape.of(1024, 1024))) {
-      List<SparkNetworkExchange> members = connect(2, backend, options);
+      List<SparkNetworkExchange> members = connect(List.of(backend, backend), options);
       for (int i = 1; i <= 5; i++) {
         backend.fill(sent, i);
         CompletableFuture<Object> receiver =

@@ -6,18 +6,18 @@ import org.mixedgpu.backend.Backends;
 import org.mixedgpu.backend.CpuOptions;
 import org.mixedgpu.backend.StagedBackend;
 import org.mixedgpu.hetermoe.exchange.Exchange;
-import org.mixedgpu.hetermoe.exchange.ExchangeContract;
 import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
+import org.mixedgpu.hetermoe.exchange.HostExchangeContract;
 
 /** Tensors that only their backend can read, as on a GPU. */
-class StagedSparkNetworkExchangeTest extends ExchangeContract {
+class StagedSparkNetworkExchangeTest extends HostExchangeContract {
   @Override
-  protected Backend open() {
+  protected Backend open(int rank) {
     return StagedBackend.over(Backends.cpu(new CpuOptions(1, Long.MAX_VALUE)));
   }
 
   @Override
-  protected List<? extends Exchange> connect(int size, Backend backend, ExchangeLimits limits) {
-    return SparkNetworkExchangeTest.connect(size, backend, TransportOptions.plain(limits));
+  protected List<? extends Exchange> connect(List<Backend> backends, ExchangeLimits limits) {
+    return SparkNetworkExchangeTest.connect(backends, TransportOptions.plain(limits));
   }
 }

@@ -1,0 +1,7 @@
+package org.mixedgpu.hetermoe.exchange;
+
+class NcclExchangeTest extends NcclExchangeContract {
+  NcclExchangeTest() {
+    super(TestNccl.simulated());
+  }
+}

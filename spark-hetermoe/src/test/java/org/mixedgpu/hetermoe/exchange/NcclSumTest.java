@@ -1,0 +1,7 @@
+package org.mixedgpu.hetermoe.exchange;
+
+class NcclSumTest extends NcclSumContract {
+  NcclSumTest() {
+    super(TestNccl.simulated(), 3);
+  }
+}
