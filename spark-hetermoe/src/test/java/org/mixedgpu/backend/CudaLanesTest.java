@@ -186,6 +186,8 @@ class CudaLanesTest {
     Work work = new Work();
     Tensor x = f32(1 << 20);
     work.queue();
+    // Compiled before it is urgent.
+    backend.fill(x, 1);
     backend.synchronize();
     try (Lane busy = backend.lane("busy");
         Lane urgent = backend.urgentLane("urgent")) {

@@ -45,15 +45,19 @@ class GpuPrefillIT {
   private static final boolean CUDA = BACKEND.equals("cuda");
   private static final int PROMPTS = 12;
 
-  /** Head size and widths as kernels like them, but small. */
+  /**
+   * Head size and widths as kernels like them, but small. Every expert is chosen, and weights are
+   * not large: else the rounding to 16 bits tips a random router over, also on a CPU, and an answer
+   * moves by more than what a wrong cache would.
+   */
   private static final String MODEL =
       """
       {"architectures":["MixtralForCausalLM"],"model_type":"mixtral","bos_token_id":256,
        "eos_token_id":257,"hidden_act":"silu","hidden_size":128,"intermediate_size":192,
        "num_hidden_layers":2,"num_attention_heads":2,"num_key_value_heads":1,"head_dim":64,
-       "num_local_experts":4,"num_experts_per_tok":2,
+       "num_local_experts":4,"num_experts_per_tok":4,
        "max_position_embeddings":512,"rms_norm_eps":1e-5,"rope_theta":10000.0,
-       "sliding_window":null,"tie_word_embeddings":false,"initializer_range":0.3,
+       "sliding_window":null,"tie_word_embeddings":false,"initializer_range":0.1,
        "vocab_size":300}
       """;
 
@@ -124,7 +128,7 @@ class GpuPrefillIT {
         (id, expected) -> {
           assertThat(computed.get(id).logProbability())
               .as("prompt %d", id)
-              .isCloseTo(expected.logProbability(), within(0.1));
+              .isCloseTo(expected.logProbability(), within(0.05));
           assertThat(loaded.get(id).bits()).isEqualTo(computed.get(id).bits());
         });
   }

@@ -85,13 +85,16 @@ public final class ZebraGang {
   public static List<Outcome> run(ZebraJob job, BatchSource batches, ModelParts parts, Fault fault)
       throws Exception {
     int ranks = job.plan().ranks();
+    List<TrainingBackend> devices = new ArrayList<>();
     List<TrainingBackend> backends = new ArrayList<>();
     StampCount stamps = new StampCount();
     for (int rank = 0; rank < ranks; rank++) {
       TrainingBackend cpu = Backends.cpu(new CpuOptions(1, Long.MAX_VALUE));
-      backends.add(stamps.over(fault.backend(rank, cpu)));
+      devices.add(fault.backend(rank, cpu));
+      backends.add(stamps.over(devices.get(rank)));
     }
-    List<? extends Exchange> exchanges = fault.connect(backends, fault.limits());
+    // NCCL must see that a backend is a GPU's.
+    List<? extends Exchange> exchanges = fault.connect(devices, fault.limits());
     ExecutorService threads = Executors.newFixedThreadPool(ranks);
     boolean ended = false;
     try {
