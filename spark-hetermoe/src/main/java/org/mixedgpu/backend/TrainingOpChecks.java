@@ -68,7 +68,7 @@ public final class TrainingOpChecks extends OpChecks {
     Shape shape = Operand.rank(op, "x", x, real, 2);
     Operand.alike(op, "dX", dX, x);
     Operand.alike(op, "dOut", dOut, x);
-    Operand.typed(op, "gain", gain, real, shape.dim(1));
+    Operand.f32(op, "gain", gain, shape.dim(1));
     Operand.f32(op, "inverseRms", inverseRms, shape.rows());
     if (dGain != null) {
       Operand.f32(op, "dGain", dGain, shape.dim(1));
@@ -140,7 +140,7 @@ public final class TrainingOpChecks extends OpChecks {
           working == null,
           "adamW needs no working copy where the compute type is F32; found one of shape %s",
           working == null ? null : working.shape());
-    } else {
+    } else if (working != null) {
       Operand.typed("adamW", "working", working, real, param.shape().toArray());
     }
   }

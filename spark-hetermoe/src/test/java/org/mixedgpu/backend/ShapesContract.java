@@ -127,7 +127,7 @@ abstract class ShapesContract extends OpContract {
           compare.out(rows, width),
           compare.out32(rows),
           compare.in(rows, width),
-          compare.in(width));
+          compare.in32(width));
       compare.check(
           "rmsNormBackward" + shape,
           width + rows,
@@ -135,7 +135,7 @@ abstract class ShapesContract extends OpContract {
           compare.inOut(rows, width),
           compare.inOut32(width),
           compare.in(rows, width),
-          compare.in(width),
+          compare.in32(width),
           compare.in32(rows));
     }
   }
