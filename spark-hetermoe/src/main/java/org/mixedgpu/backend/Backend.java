@@ -147,7 +147,7 @@ public interface Backend extends AutoCloseable {
    *
    * @param out [R,N], may be x
    * @param inverseRms F32 [R] saved for the backward pass, or null
-   * @param gain [N]
+   * @param gain F32 [N]: gains stay near 1, where 16 bits are too coarse for the steps of training
    */
   void rmsNorm(Tensor out, Tensor inverseRms, Tensor x, Tensor gain, float epsilon);
 

@@ -134,7 +134,7 @@ public sealed class OpChecks permits TrainingOpChecks {
   public void rmsNorm(Tensor out, Tensor inverseRms, Tensor x, Tensor gain) {
     Shape shape = Operand.rank("rmsNorm", "x", x, real, 2);
     Operand.alike("rmsNorm", "out", out, x);
-    Operand.typed("rmsNorm", "gain", gain, real, shape.dim(1));
+    Operand.f32("rmsNorm", "gain", gain, shape.dim(1));
     if (inverseRms != null) {
       Operand.f32("rmsNorm", "inverseRms", inverseRms, shape.rows());
     }

@@ -50,8 +50,8 @@ public interface TrainingBackend extends Backend {
       Tensor dW, Tensor dOut, Tensor in, Tensor offsets, boolean accumulate);
 
   /**
-   * dX of rmsNorm (overwritten; may be dOut), dGain[N] added to; null dGain is skipped. dGain and
-   * inverseRms are F32.
+   * dX of rmsNorm (overwritten; may be dOut), dGain[N] added to; null dGain is skipped. dGain, gain
+   * and inverseRms are F32.
    */
   void rmsNormBackward(
       Tensor dX, Tensor dGain, Tensor dOut, Tensor x, Tensor gain, Tensor inverseRms);
@@ -105,8 +105,8 @@ public interface TrainingBackend extends Backend {
    * One AdamW step on param, firstMoment and secondMoment. All operands have one shape; all but
    * working are F32.
    *
-   * @param working T: gets the new param rounded to nearest even; null where T is F32, since param
-   *     itself is what layers use
+   * @param working T: gets the new param rounded to nearest even; null where layers use param
+   *     itself, as they always do where T is F32
    */
   void adamW(
       Tensor param,

@@ -70,7 +70,7 @@ public final class TrainingOpChecks extends OpChecks {
     Shape shape = Operand.rank(op, "x", x, real, 2);
     Operand.alike(op, "dX", dX, x);
     Operand.alike(op, "dOut", dOut, x);
-    Operand.typed(op, "gain", gain, real, shape.dim(1));
+    Operand.f32(op, "gain", gain, shape.dim(1));
     Operand.f32(op, "inverseRms", inverseRms, shape.rows());
     if (dGain != null) {
       Operand.f32(op, "dGain", dGain, shape.dim(1));
@@ -137,12 +137,14 @@ public final class TrainingOpChecks extends OpChecks {
     Operand.alike("adamW", "firstMoment", firstMoment, param);
     Operand.alike("adamW", "secondMoment", secondMoment, param);
     Operand.alike("adamW", "gradient", gradient, param);
-    if (real != DType.F32) {
-      Operand.typed("adamW", "working", working, real, param.shape());
-    } else if (working != null) {
+    if (working == null) {
+      return;
+    }
+    if (real == DType.F32) {
       throw Check.badInput(
           "adamW needs no working copy where the compute type is F32; found one of shape %s",
           working.shape());
     }
+    Operand.typed("adamW", "working", working, real, param.shape());
   }
 }

@@ -24,7 +24,7 @@ final class Initializer {
 
   static void initialize(
       Backend backend, ModelConfig config, Part part, String name, Tensor tensor, long seed) {
-    if (name.endsWith("norm.weight")) {
+    if (ParameterNames.isGain(name)) {
       backend.fill(tensor, 1);
     } else if (name.endsWith(".bias")) {
       backend.fill(tensor, 0);

@@ -17,6 +17,11 @@ public final class ParameterNames {
     return "model.layers." + layer + "." + rest;
   }
 
+  /** Whether this is the gain of a norm. */
+  static boolean isGain(String name) {
+    return name.endsWith("norm.weight");
+  }
+
   /** The router's weight [E,H]. */
   public static String router(int layer) {
     return layer(layer, "mlp.gate.weight");

@@ -16,7 +16,9 @@ import org.mixedgpu.tensor.Tensor;
  *
  * <p>Weights that are trained exist twice where the backend does not compute in F32: an F32 master,
  * which small updates add up in, and a working copy of the compute type, which layers use. Weights
- * for inference are working copies alone; gradients and moments are F32 alone.
+ * for inference are working copies alone; gradients and moments are F32 alone. The gains of norms
+ * exist once, in F32: they start at 1, where BF16 rounds all that the first steps of training add
+ * away, the same way in every channel.
  */
 public final class Parameters implements AutoCloseable {
 
@@ -25,7 +27,7 @@ public final class Parameters implements AutoCloseable {
    *
    * @param tensor what layers use; of gradients and moments, the F32 values
    * @param master F32: the same object as tensor where there is one copy in F32; null where the
-   *     working copy is alone
+   *     weights are for inference in another type
    */
   public record Entry(String name, Tensor tensor, Tensor master) {
     /** The most exact copy: the master where there is one. */
@@ -63,7 +65,7 @@ public final class Parameters implements AutoCloseable {
     return allocate(backend, config, part, Copies.MASTER_AND_WORKING);
   }
 
-  /** Zeroed weights in the compute type alone. */
+  /** Zeroed weights in the compute type alone, gains of norms in F32. */
   public static Parameters forInference(Backend backend, ModelConfig config, Part part) {
     return allocate(backend, config, part, Copies.WORKING);
   }
@@ -88,9 +90,10 @@ public final class Parameters implements AutoCloseable {
 
   private void add(String name, Shape shape, Copies copies) {
     boolean wide = copies == Copies.F32 || backend.computeType() == DType.F32;
-    if (wide) {
+    if (wide || ParameterNames.isGain(name)) {
       Tensor only = backend.allocate(DType.F32, shape);
-      entries.put(name, new Entry(name, only, only));
+      boolean trained = wide || copies == Copies.MASTER_AND_WORKING;
+      entries.put(name, new Entry(name, only, trained ? only : null));
       return;
     }
     Tensor working = backend.allocate(backend.computeType(), shape);

@@ -6,7 +6,7 @@
 //                     partial[b,c] = Σ dOut · x · inverse over the rows of block b
 //   rmsNormBackwardX  the same dX for any width; gainSums the same partial
 //
-// Shapes: x, out, dX, dOut [rows, width] and gain [width] of T; inverse [rows] and partial F32;
+// Shapes: x, out, dX, dOut [rows, width] of T; gain [width], inverse [rows] and partial F32;
 // addPartials (rows.cu) finishes dGain [width] F32.
 // Launch: a row is for `lanes` neighbouring threads, a power of two; a block has max(lanes, 128)
 // threads. rmsNorm, rmsNormBackwardX: grid.x = rows / rows per block. rmsNormBackward: any grid.x,
@@ -23,9 +23,25 @@
 /** Most threads of rmsNormBackward, whose sums need registers. */
 #define BACKWARD_THREADS 512
 
+/** The gains of an access's elements; an address that suits the access to T suits these too. */
+DEVICE void gains(float* g, const float* from, Wide<T>) {
+#pragma unroll
+  for (int l = 0; l < Wide<T>::N; l += 4) {
+    float4 raw = *reinterpret_cast<const float4*>(from + l);
+    g[l] = raw.x;
+    g[l + 1] = raw.y;
+    g[l + 2] = raw.z;
+    g[l + 3] = raw.w;
+  }
+}
+
+DEVICE void gains(float* g, const float* from, Single<T>) {
+  g[0] = *from;
+}
+
 template <typename A>
 DEVICE void rmsNormBy(
-    T* out, float* inverseRms, const T* x, const T* gain, i64 rows, i64 width, float epsilon,
+    T* out, float* inverseRms, const T* x, const float* gain, i64 rows, i64 width, float epsilon,
     int lanes) {
   Lanes at(lanes);
   i64 r = (i64) blockIdx.x * at.rows + at.row;
@@ -67,20 +83,22 @@ DEVICE void rmsNormBy(
     i64 c = (at.lane + u * lanes) * A::N;
     if (c < end) {
       Pack<T> v = A::floats(raw[u]);
-      Pack<T> g = A::floats(A::load(gain + c));
+      float g[A::N];
+      gains(g, gain + c, A());
 #pragma unroll
       for (int l = 0; l < A::N; l++) {
-        v.at[l] = v.at[l] * inverse * g.at[l];
+        v.at[l] = v.at[l] * inverse * g[l];
       }
       A::store(to + c, A::raw(v));
     }
   }
   for (i64 c = rest; c < end; c += lanes * A::N) {
     Pack<T> v = A::floats(A::load(from + c));
-    Pack<T> g = A::floats(A::load(gain + c));
+    float g[A::N];
+    gains(g, gain + c, A());
 #pragma unroll
     for (int l = 0; l < A::N; l++) {
-      v.at[l] = v.at[l] * inverse * g.at[l];
+      v.at[l] = v.at[l] * inverse * g[l];
     }
     A::store(to + c, A::raw(v));
   }
@@ -90,7 +108,7 @@ DEVICE void rmsNormBy(
 }
 
 extern "C" __global__ void rmsNorm(
-    T* out, float* inverseRms, const T* x, const T* gain, i64 rows, i64 width, float epsilon,
+    T* out, float* inverseRms, const T* x, const float* gain, i64 rows, i64 width, float epsilon,
     int lanes) {
   if (wideRows(x, width) && aligned16(out) && aligned16(gain)) {
     rmsNormBy<Wide<T> >(out, inverseRms, x, gain, rows, width, epsilon, lanes);
@@ -109,22 +127,25 @@ extern "C" __global__ void __launch_bounds__(BACKWARD_THREADS) rmsNormBackward(
     float* partial,
     const T* dOut,
     const T* x,
-    const T* gain,
+    const float* gain,
     const float* inverseRms,
     i64 rows,
     i64 width,
     int lanes) {
   typedef Wide<T> A;
   Lanes at(lanes);
-  uint4 g[VECTORS];
+  float g[VECTORS][A::N];
   float sums[VECTORS][A::N];
 #pragma unroll
   for (int u = 0; u < VECTORS; u++) {
     i64 c = (at.lane + u * lanes) * A::N;
-    g[u] = c < width ? A::load(gain + c) : uint4();
 #pragma unroll
     for (int l = 0; l < A::N; l++) {
+      g[u][l] = 0.0f;
       sums[u][l] = 0.0f;
+    }
+    if (c < width) {
+      gains(g[u], gain + c, A());
     }
   }
   i64 stride = (i64) gridDim.x * at.rows;
@@ -150,11 +171,10 @@ extern "C" __global__ void __launch_bounds__(BACKWARD_THREADS) rmsNormBackward(
     for (int u = 0; u < VECTORS; u++) {
       Pack<T> a = A::floats(d[u]);
       Pack<T> b = A::floats(v[u]);
-      Pack<T> w = A::floats(g[u]);
 #pragma unroll
       for (int l = 0; l < A::N; l++) {
         float product = a.at[l] * b.at[l];
-        dot += product * w.at[l];
+        dot += product * g[u][l];
         sums[u][l] += product * inverse;
       }
     }
@@ -165,10 +185,9 @@ extern "C" __global__ void __launch_bounds__(BACKWARD_THREADS) rmsNormBackward(
       if (c < end) {
         Pack<T> a = A::floats(d[u]);
         Pack<T> b = A::floats(v[u]);
-        Pack<T> w = A::floats(g[u]);
 #pragma unroll
         for (int l = 0; l < A::N; l++) {
-          a.at[l] = gradient(a.at[l], w.at[l], b.at[l], inverse, pull);
+          a.at[l] = gradient(a.at[l], g[u][l], b.at[l], inverse, pull);
         }
         A::store(dX + r * width + c, A::raw(a));
       }
@@ -211,7 +230,7 @@ extern "C" __global__ void rmsNormBackwardX(
     T* dX,
     const T* dOut,
     const T* x,
-    const T* gain,
+    const float* gain,
     const float* inverseRms,
     i64 rows,
     i64 width,
@@ -222,12 +241,12 @@ extern "C" __global__ void rmsNormBackwardX(
   float inverse = r < rows ? inverseRms[r] : 0.0f;
   float dot = 0.0f;
   for (i64 c = at.lane; c < end; c += lanes) {
-    dot += widen(dOut[r * width + c]) * widen(gain[c]) * widen(x[r * width + c]);
+    dot += widen(dOut[r * width + c]) * gain[c] * widen(x[r * width + c]);
   }
   float pull = sumOf(dot, lanes) / width * inverse * inverse * inverse;
   for (i64 c = at.lane; c < end; c += lanes) {
     i64 i = r * width + c;
-    dX[i] = narrow<T>(gradient(widen(dOut[i]), widen(gain[c]), widen(x[i]), inverse, pull));
+    dX[i] = narrow<T>(gradient(widen(dOut[i]), gain[c], widen(x[i]), inverse, pull));
   }
 }
 

@@ -70,6 +70,7 @@ class OpChecksTest {
     Tensor square = real(WIDTH, WIDTH);
     Tensor column = real(ROWS);
     Tensor row = real(WIDTH);
+    Tensor f32Row = f32(WIDTH);
     Tensor index = i32(ROWS);
     Tensor perRow = f32(ROWS);
     Tensor slots = real(ROWS * K, WIDTH);
@@ -96,7 +97,7 @@ class OpChecksTest {
     calls.put("matmul TN", () -> checks.matmul(square, x, y, Transpose.TN));
     calls.put("groupedMatmul", () -> checks.groupedMatmul(x, y, stack, offsets, Transpose.NT));
     calls.put("groupedMatmul NN", () -> checks.groupedMatmul(x, y, stack, offsets, Transpose.NN));
-    calls.put("rmsNorm", () -> checks.rmsNorm(x, perRow, y, row));
+    calls.put("rmsNorm", () -> checks.rmsNorm(x, perRow, y, f32Row));
     calls.put("rope", () -> checks.rope(x, 64, angles, angles, 0, ROWS));
     calls.put("attention", () -> checks.attention(x, perHead, y, y, y, shape));
     calls.put("routerTopK", () -> checks.routerTopK(logits, weights, slotOf, logits));
@@ -108,7 +109,6 @@ class OpChecksTest {
     Tensor x = real(ROWS, WIDTH);
     Tensor y = real(ROWS, WIDTH);
     Tensor wide = f32(ROWS, WIDTH);
-    Tensor row = real(WIDTH);
     Tensor wideRow = f32(WIDTH);
     Tensor column = real(ROWS);
     Tensor index = i32(ROWS);
@@ -133,7 +133,7 @@ class OpChecksTest {
     calls.put(
         "groupedMatmulWeightGradient",
         () -> checks.groupedMatmulWeightGradient(dStack, x, y, offsets));
-    calls.put("rmsNormBackward", () -> checks.rmsNormBackward(x, wideRow, y, y, row, perRow));
+    calls.put("rmsNormBackward", () -> checks.rmsNormBackward(x, wideRow, y, y, wideRow, perRow));
     calls.put(
         "attentionBackward",
         () -> checks.attentionBackward(x, x, x, y, y, y, y, y, perHead, shape));

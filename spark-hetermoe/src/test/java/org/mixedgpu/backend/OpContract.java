@@ -350,25 +350,22 @@ abstract class OpContract extends MemoryContract {
           compare.out(29, width),
           compare.out32(29),
           compare.in(29, width),
-          compare.in(width));
+          compare.in32(width));
       compare.check(
           "rmsNorm in place " + width,
           width,
           (b, t) -> b.rmsNorm(t[0], null, t[0], t[1], 1e-6f),
           compare.inOut(29, width),
-          compare.in(width));
+          compare.in32(width));
     }
     refused(
-        () -> backend.rmsNorm(real(2, 3), f32(3), real(2, 3), real(3), 0f),
-        "rmsNorm",
-        "[2]",
-        "[3]");
+        () -> backend.rmsNorm(real(2, 3), f32(3), real(2, 3), f32(3), 0f), "rmsNorm", "[2]", "[3]");
   }
 
   @Test
   void rmsNormOfZerosIsZero() {
     Tensor x = real(2, 8);
-    Tensor gain = real(8);
+    Tensor gain = f32(8);
     backend.fill(gain, 1f);
     backend.rmsNorm(x, null, x, gain, 1e-6f);
     assertThat(OpComparison.readFloats(backend, x)).containsOnly(0f);

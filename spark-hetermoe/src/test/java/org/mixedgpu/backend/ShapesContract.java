@@ -128,7 +128,7 @@ abstract class ShapesContract extends OpContract {
           compare.out(rows, width),
           compare.out32(rows),
           compare.in(rows, width),
-          compare.in(width));
+          compare.in32(width));
       compare.check(
           "rmsNormBackward" + shape,
           width + rows,
@@ -136,7 +136,7 @@ abstract class ShapesContract extends OpContract {
           compare.inOut(rows, width),
           compare.inOut32(width),
           compare.in(rows, width),
-          compare.in(width),
+          compare.in32(width),
           compare.in32(rows));
     }
   }

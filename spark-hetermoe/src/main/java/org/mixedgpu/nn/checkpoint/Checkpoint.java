@@ -25,9 +25,9 @@ public final class Checkpoint {
   }
 
   /**
-   * The weights of a part of a model for inference, converted to the backend's compute type; in F32
-   * they can be trained too. The folder's tensors must be those of the model exactly, also where
-   * only a part is read. The caller closes the parameters.
+   * The weights of a part of a model for inference, converted to the backend's compute type, gains
+   * of norms to F32; in F32 they can be trained too. The folder's tensors must be those of the
+   * model exactly, also where only a part is read. The caller closes the parameters.
    */
   public static Parameters load(FileStore files, String folder, Backend backend, Part part) {
     return filled(

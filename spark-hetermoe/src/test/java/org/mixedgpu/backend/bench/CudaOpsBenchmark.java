@@ -306,7 +306,7 @@ public final class CudaOpsBenchmark {
           Tensor x = data.real(rows, width);
           Tensor out = data.out(rows, width);
           Tensor inverse = data.out32(rows);
-          Tensor gain = data.real(width);
+          Tensor gain = data.f32(width);
           return () -> b.rmsNorm(out, inverse, x, gain, 1e-5f);
         });
     moved(
@@ -318,7 +318,7 @@ public final class CudaOpsBenchmark {
           Tensor out = data.out(rows, width);
           Tensor dOut = data.real(rows, width);
           Tensor inverse = data.out32(rows);
-          Tensor gain = data.real(width);
+          Tensor gain = data.f32(width);
           Tensor dGain = data.out32(width);
           b.rmsNorm(out, inverse, x, gain, 1e-5f);
           return () -> b.rmsNormBackward(out, dGain, dOut, x, gain, inverse);

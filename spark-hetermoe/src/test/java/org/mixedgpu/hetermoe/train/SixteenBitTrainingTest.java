@@ -15,6 +15,7 @@ import org.mixedgpu.backend.CpuOptions;
 import org.mixedgpu.backend.RoundingBackend;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.nn.AuxLoss;
+import org.mixedgpu.nn.Floats;
 import org.mixedgpu.nn.ModelConfig;
 import org.mixedgpu.nn.Parameters;
 import org.mixedgpu.nn.Part;
@@ -98,6 +99,33 @@ class SixteenBitTrainingTest {
       assertThat(moved).isGreaterThan(before.get(name).length / 2);
       assertThat(parameters.tensor(name).type()).isEqualTo(DType.BF16);
       assertThat(parameters.master(name).type()).isEqualTo(DType.F32);
+    }
+  }
+
+  /** BF16 has no number between 1 and 1.0078. */
+  @Test
+  void gainsOfNormsTakeStepsThatBf16CanNotHold() {
+    ModelConfig model = ZebraModels.mixtral(0);
+    OptimizerConfig usual = OptimizerConfig.standard(LearningRate.constant(3e-4));
+    TrainerConfig config = new TrainerConfig(BATCH, SEQUENCE, 1, usual, AuxLoss.Kind.NONE);
+    int[][] batch = ZebraGang.tokens(SEQUENCE).sequences(1, 0, BATCH);
+    int[][] targets = SingleProcessTrainer.nextTokens(batch);
+    try (TrainingBackend backend = new RoundingBackend(DType.BF16);
+        Parameters parameters = Parameters.allocate(backend, model, Part.all());
+        SingleProcessTrainer trainer = new SingleProcessTrainer(backend, parameters, config)) {
+      parameters.initialize(5);
+      trainer.step(batch);
+      double learnt = trainer.evaluate(batch, targets);
+      for (Parameters.Entry entry : parameters.entries()) {
+        if (entry.name().endsWith("norm.weight")) {
+          assertThat(entry.tensor()).as(entry.name()).isSameAs(entry.master());
+          for (float gain : Floats.read(backend, entry.tensor())) {
+            assertThat(gain).as(entry.name()).isNotEqualTo(1f).isCloseTo(1f, within(1e-3f));
+          }
+          backend.fill(entry.tensor(), 1);
+        }
+      }
+      assertThat(trainer.evaluate(batch, targets)).as("without the gains").isGreaterThan(learnt);
     }
   }
 
