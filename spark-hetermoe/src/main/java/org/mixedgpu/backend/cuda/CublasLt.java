@@ -19,6 +19,7 @@ final class CublasLt {
 
   static final int DESC_TRANSA = 3;
   static final int DESC_TRANSB = 4;
+  static final int DESC_SM_COUNT_TARGET = 15;
   static final int OP_N = 0;
   static final int OP_T = 1;
 

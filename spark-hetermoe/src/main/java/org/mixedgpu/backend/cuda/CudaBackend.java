@@ -553,6 +553,11 @@ public final class CudaBackend implements TrainingBackend {
       }
 
       @Override
+      public void leave(int multiprocessors) {
+        device.leave(multiprocessors);
+      }
+
+      @Override
       public Event queue(Tensor tensor, ForeignWork work) {
         CudaStream stream = begin();
         synchronized (stream) {

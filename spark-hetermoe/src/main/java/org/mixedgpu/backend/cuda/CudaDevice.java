@@ -54,6 +54,7 @@ final class CudaDevice implements AutoCloseable {
   private final int sharedBytesPerBlock;
   private final Nvrtc nvrtc;
   private final LongAdder launches = new LongAdder();
+  private final AtomicInteger left = new AtomicInteger();
   private final CudaEvents events = new CudaEvents(this, CUevent_flags.CU_EVENT_DISABLE_TIMING);
   private final CudaEvents timers = new CudaEvents(this, CUevent_flags.CU_EVENT_DEFAULT);
   private final CudaMemory memory;
@@ -219,6 +220,20 @@ final class CudaDevice implements AutoCloseable {
 
   int multiprocessors() {
     return multiprocessors;
+  }
+
+  /**
+   * Leaves so many more of the multiprocessors to others, or fewer where negative. A kernel whose
+   * blocks each take one piece of work after another, and stay, takes twice as long where one of
+   * them finds its multiprocessor taken; see {@link #ownMultiprocessors}.
+   */
+  void leave(int more) {
+    left.addAndGet(more);
+  }
+
+  /** For kernels that have a block on each: all, less what is left to others, at least half. */
+  int ownMultiprocessors() {
+    return multiprocessors - Math.min(left.get(), multiprocessors / 2);
   }
 
   /** The most shared memory that a block may have, where it asks for it. */

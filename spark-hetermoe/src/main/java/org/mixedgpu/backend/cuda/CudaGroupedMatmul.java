@@ -158,7 +158,7 @@ final class CudaGroupedMatmul {
         n,
         k);
     return Math.min(
-        (long) device.multiprocessors() * tiles.blocksPerMultiprocessor(), down * across);
+        (long) device.ownMultiprocessors() * tiles.blocksPerMultiprocessor(), down * across);
   }
 
   private static long parts(long whole, int part) {

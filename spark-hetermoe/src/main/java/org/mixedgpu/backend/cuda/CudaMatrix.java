@@ -100,7 +100,8 @@ final class CudaMatrix {
             out.type(),
             alignment(a.pointer()),
             alignment(b.pointer()),
-            alignment(out.pointer()));
+            alignment(out.pointer()),
+            multiprocessors());
     CudaStream stream = device.current();
     CudaTensor workspace = stream.scratch().bytes("cublasLt", WORKSPACE_BYTES);
     long one = Pointer.nativeValue(factors);
@@ -131,6 +132,12 @@ final class CudaMatrix {
       plans.put(key, plan);
     }
     return plan;
+  }
+
+  /** What is left to others is not for cuBLASLt. */
+  private int multiprocessors() {
+    int own = device.ownMultiprocessors();
+    return own == device.multiprocessors() ? MatrixPlan.ALL : own;
   }
 
   private static int alignment(long address) {

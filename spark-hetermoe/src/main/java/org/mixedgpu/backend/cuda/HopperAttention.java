@@ -205,6 +205,6 @@ final class HopperAttention implements AttentionKernels {
 
   /** One block per multiprocessor takes piece after piece of the work. */
   private long blocks(long heads, int rows, HopperTiles tiles) {
-    return Math.min(heads * AttentionCall.tiles(rows, tiles.own()), device.multiprocessors());
+    return Math.min(heads * AttentionCall.tiles(rows, tiles.own()), device.ownMultiprocessors());
   }
 }

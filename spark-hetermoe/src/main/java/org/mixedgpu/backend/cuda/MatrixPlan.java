@@ -15,6 +15,9 @@ import org.mixedgpu.tensor.DType;
  * bytes, so out = a · b is computed as outᵀ = bᵀ · aᵀ: what cuBLASLt calls A is our b.
  */
 final class MatrixPlan {
+  /** As many multiprocessors as the device has. */
+  static final int ALL = 0;
+
   /**
    * What a plan is for.
    *
@@ -24,6 +27,7 @@ final class MatrixPlan {
    * @param transposeA whether a is stored as [K,M]
    * @param transposeB whether b is stored as [N,K]
    * @param alignA power of two that a's address is a multiple of, at most 16; so for the others
+   * @param multiprocessors that it should use, or {@link #ALL}
    */
   record Key(
       long m,
@@ -35,7 +39,8 @@ final class MatrixPlan {
       DType outType,
       int alignA,
       int alignB,
-      int alignOut) {}
+      int alignOut,
+      int multiprocessors) {}
 
   private final Key key;
   private final long descriptor;
@@ -58,6 +63,7 @@ final class MatrixPlan {
       descriptor = cell.getLong(0);
       attribute(cell, CublasLt.DESC_TRANSA, key.transposeB ? CublasLt.OP_T : CublasLt.OP_N);
       attribute(cell, CublasLt.DESC_TRANSB, key.transposeA ? CublasLt.OP_T : CublasLt.OP_N);
+      attribute(cell, CublasLt.DESC_SM_COUNT_TARGET, key.multiprocessors);
       layoutA =
           layout(cell, key.type, key.transposeA ? key.k : key.m, key.transposeA ? key.m : key.k);
       layoutB =

@@ -47,6 +47,9 @@ public final class NcclCommunicator implements AutoCloseable {
   /** Null before the group is joined, and when aborted or closed: NCCL has freed it then. */
   private Pointer handle;
 
+  /** Multiprocessors that are left to this group. */
+  private int left;
+
   /** Why there is no handle any more. */
   private String ended;
 
@@ -132,6 +135,23 @@ public final class NcclCommunicator implements AutoCloseable {
       lock.unlock();
     }
     settle(call);
+    lock.lock();
+    try {
+      // While the group lasts, other work does without the multiprocessors of a message.
+      left = handle == null ? 0 : blocks;
+      device.leave(left);
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** The handle, which nobody else uses from now on; with the lock. */
+  private Pointer take() {
+    Pointer taken = handle;
+    handle = null;
+    device.leave(-left);
+    left = 0;
+    return taken;
   }
 
   /**
@@ -309,8 +329,7 @@ public final class NcclCommunicator implements AutoCloseable {
       if (ended == null) {
         ended = "was aborted: " + reason;
       }
-      taken = handle;
-      handle = null;
+      taken = take();
     } finally {
       lock.unlock();
     }
@@ -339,8 +358,8 @@ public final class NcclCommunicator implements AutoCloseable {
     Pointer taken;
     lock.lock();
     try {
-      taken = open("ncclCommDestroy");
-      handle = null;
+      open("ncclCommDestroy");
+      taken = take();
       ended = "is closed";
     } finally {
       lock.unlock();

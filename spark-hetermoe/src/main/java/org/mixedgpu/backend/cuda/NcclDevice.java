@@ -15,6 +15,9 @@ interface NcclDevice {
    */
   Event queue(Tensor tensor, CudaBackend.ForeignWork work);
 
+  /** Leaves so many more multiprocessors to NCCL's work, or fewer where negative. */
+  void leave(int multiprocessors);
+
   /** For messages. */
   @Override
   String toString();

@@ -43,10 +43,10 @@ public final class NcclExchange implements Exchange {
   private static final String CONTROL = "nccl";
 
   /**
-   * Blocks of a message, of a Hopper card's 132 multiprocessors. A block moves some 20 GB/s over
-   * NVLink; NCCL's own choice of 16 and more is faster than the other side can use.
+   * Blocks of a message, each of which takes a multiprocessor of some 132 from other work. One
+   * moves about 20 GB/s over NVLink. More make a message quicker and the step slower.
    */
-  private static final int BLOCKS = 8;
+  private static final int BLOCKS = 4;
 
   /** Makes a group that is still to be joined; another in tests. */
   interface Groups {

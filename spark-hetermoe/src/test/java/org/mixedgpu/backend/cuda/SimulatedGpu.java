@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.backend.Event;
@@ -39,6 +40,7 @@ public final class SimulatedGpu {
   private static final AtomicLong COUNT = new AtomicLong();
 
   private final ThreadLocal<Stream> streams = ThreadLocal.withInitial(Stream::new);
+  private final AtomicInteger left = new AtomicInteger();
 
   private SimulatedGpu() {}
 
@@ -127,6 +129,11 @@ public final class SimulatedGpu {
     return GPUS.get(backend);
   }
 
+  /** Multiprocessors that are left to groups now. */
+  public static int left(Backend backend) {
+    return of(backend).left.get();
+  }
+
   /** Queues a kernel; returns what comes before it. */
   static CompletableFuture<Void> append(long stream, CompletableFuture<Void> kernel) {
     return STREAMS.get(stream).append(kernel);
@@ -136,6 +143,11 @@ public final class SimulatedGpu {
     return new NcclDevice() {
       @Override
       public void makeCurrent() {}
+
+      @Override
+      public void leave(int multiprocessors) {
+        left.addAndGet(multiprocessors);
+      }
 
       @Override
       public Event queue(Tensor tensor, CudaBackend.ForeignWork work) {

@@ -52,6 +52,7 @@ class NcclFaultTest {
       }
     }
     tensors.forEach(Tensor::close);
+    assertThat(backends).allMatch(backend -> SimulatedGpu.left(backend) == 0);
     // Throws if the exchange has left a tensor open.
     backends.forEach(TrainingBackend::close);
     assertThat(nccl.crimes()).isEmpty();
@@ -96,8 +97,12 @@ class NcclFaultTest {
 
   @Test
   void rowsMayKeepFewBlocksAndSumsAll() throws Exception {
-    close(connect(2));
-    assertThat(nccl.mostBlocks()).isBetween(1, 16);
+    List<NcclExchange> members = connect(2);
+    int most = nccl.mostBlocks();
+    assertThat(most).isBetween(1, 16);
+    // Two flows; sums are alone.
+    assertThat(backends).allMatch(backend -> SimulatedGpu.left(backend) == 2 * most);
+    close(members);
   }
 
   /** Kernels of either group are behind some of the other's: no abort ends before the other. */
