@@ -24,7 +24,7 @@ import org.mixedgpu.nn.Part;
  * mvn -q -pl spark-hetermoe test-compile exec:exec -Dexec.executable=java -Dexec.classpathScope=test \
  *   -Dexec.args="--add-modules=jdk.incubator.vector --add-opens=java.base/java.nio=ALL-UNNAMED \
  *     -Dbench.out=src/test/results/cuda -Dbench.commit=$(git rev-parse --short HEAD) -cp %classpath \
- *     org.mixedgpu.hetermoe.train.bench.CudaZebraBenchmark D1 16x4096:4,8x8192:1+2+4+8,4x16384:1+2+4,2x32768:1+2"
+ *     org.mixedgpu.hetermoe.train.bench.CudaZebraBenchmark D1 8x8192:4,16x8192:8,32x8192:16"
  * </pre>
  *
  * Arguments: D1, W1 or {@code small}; batches as sequences x tokens, each with its numbers of
@@ -34,18 +34,20 @@ import org.mixedgpu.nn.Part;
  * -Dbench.steps}, default 5, of which 2 warm up. NCCL_MAX_CTAS in the environment changes how many
  * multiprocessors a message may keep.
  *
- * <p>A side's <em>pure</em> compute time is what its GPU would need for a step if it never waited:
- * the sum of the times of its compute lane's tasks, head included, in a run of one micro-batch of
- * the same shape alone, where computing and exchange take turns; times the number of micro-batches;
- * and one update. (Gradients of a step's first micro-batch may be written and the others' added, so
- * that this is a little too short for several, and the ratio too high.) The figure is the time of a
- * step by the longer side's pure time, where the two are within 10 % of each other. Beside it:
+ * <p>A side's <em>pure</em> compute time is what its GPU would need for a step if it never waited
+ * and had no NCCL beside it, to which multiprocessors are left: the sum of the times of its compute
+ * lane's tasks, head included, in a run of one micro-batch of the same shape alone, whose rows pass
+ * through the network, and where computing and exchange take turns; times the number of
+ * micro-batches; and one update. (Gradients of a step's first micro-batch may be written and the
+ * others' added, so that this is a little too short for several, and the ratio too high.) The
+ * figure is the time of a step by the longer side's pure time, where the two are within 10 % of
+ * each other. Beside it:
  *
  * <ul>
  *   <li>each side's pure time and busy share, and the ratio of both sides' operations;
- *   <li>what the simulator predicts from the times of the one micro-batch;
- *   <li>what the exchange exposes: the step less what the simulator predicts if messages took no
- *       time, which leaves out what the order of the tasks costs by itself;
+ *   <li>what the simulator predicts from the times of one micro-batch over NCCL;
+ *   <li>what the exchange exposes: the step less what the simulator predicts from the pure times if
+ *       messages took no time, which leaves out what the order of the tasks costs by itself;
  *   <li>bytes of a step, and of a message alone the time from its rows being ready to their
  *       arrival, the header's way included.
  * </ul>
@@ -64,6 +66,7 @@ public final class CudaZebraBenchmark {
 
   private final ZebraPair pair;
   private final Results results;
+  private final Map<ZebraRun, ZebraTimes> pure = new HashMap<>();
   private final Map<ZebraRun, ZebraTimes> alone = new HashMap<>();
   private ZebraRun chosen;
   private ZebraTimes chosenTimes;
@@ -108,6 +111,10 @@ public final class CudaZebraBenchmark {
 
   private void run(List<ZebraRun> settings) throws InterruptedException {
     for (ZebraRun setting : settings) {
+      // All first: another way of the rows is another connection.
+      times(setting, pure, false);
+    }
+    for (ZebraRun setting : settings) {
       try {
         measure(setting);
       } catch (RuntimeException e) {
@@ -134,19 +141,21 @@ public final class CudaZebraBenchmark {
   }
 
   /** The times of one micro-batch of this run, measured once. */
-  private ZebraTimes alone(ZebraRun setting) throws InterruptedException {
+  private ZebraTimes times(ZebraRun setting, Map<ZebraRun, ZebraTimes> known, boolean overNccl)
+      throws InterruptedException {
     ZebraRun one = setting.oneMicroBatch();
-    ZebraTimes times = alone.get(one);
+    ZebraTimes times = known.get(one);
     if (times == null) {
-      times = pair.run(one, true);
-      alone.put(one, times);
+      times = pair.run(one, overNccl);
+      known.put(one, times);
     }
     return times;
   }
 
   private void measure(ZebraRun setting) throws InterruptedException {
-    ZebraTimes one = alone(setting);
-    ZebraTimes times = setting.microBatches() == 1 ? one : pair.run(setting, true);
+    ZebraTimes one = times(setting, pure, false);
+    ZebraTimes times =
+        setting.microBatches() == 1 ? times(setting, alone, true) : pair.run(setting, true);
     row(setting.name(), setting, times);
     double attention = one.pure(0, setting.microBatches());
     double experts = one.pure(1, setting.microBatches());
@@ -163,7 +172,8 @@ public final class CudaZebraBenchmark {
   }
 
   private void row(String name, ZebraRun setting, ZebraTimes times) throws InterruptedException {
-    ZebraTimes one = alone(setting);
+    ZebraTimes one = times(setting, pure, false);
+    ZebraTimes overNccl = times(setting, alone, true);
     int r = setting.microBatches();
     double longer = Math.max(one.pure(0, r), one.pure(1, r));
     TrainingPlan plan = setting.job().plan();
@@ -183,13 +193,13 @@ public final class CudaZebraBenchmark {
             one.update(1),
             100 * times.last().attentionBusyShare(),
             100 * times.last().expertBusyShare(),
-            one.predict(plan, true),
+            overNccl.predict(plan, true),
             step - withoutExchange,
             times.last().bytesSent() / 1e9,
             times.last().bytesSent() / 1e6 / step,
-            one.bytesOfMessage() / 1e6,
-            one.messageMillis(),
-            one.bytesOfMessage() / 1e6 / one.messageMillis(),
+            overNccl.bytesOfMessage() / 1e6,
+            overNccl.messageMillis(),
+            overNccl.bytesOfMessage() / 1e6 / overNccl.messageMillis(),
             100 * times.steps().spread());
     results.size(name + ", step by the longer side's pure time", step, longer, "ms", notes);
   }
@@ -238,7 +248,7 @@ public final class CudaZebraBenchmark {
 
   private void emulated() throws InterruptedException {
     ZebraRun slower = chosen.emulate();
-    alone(slower);
+    times(slower, pure, false);
     row(slower.name(), slower, pair.run(slower, true));
   }
 }

@@ -63,6 +63,10 @@ final class ZebraPair implements AutoCloseable {
   }
 
   private void connect(boolean overNccl) throws InterruptedException {
+    // Leaving NCCL's groups waits for the others to leave.
+    expert.tell("leave");
+    attention.disconnect();
+    expert.await("left", LIMIT);
     int port = attention.listen();
     expert.tell("connect " + (overNccl ? "nccl " : "network ") + port);
     attention.connect(overNccl, Integer.parseInt(expert.await("port", LIMIT)));

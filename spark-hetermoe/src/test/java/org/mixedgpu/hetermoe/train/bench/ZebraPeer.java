@@ -29,7 +29,7 @@ import org.mixedgpu.tensor.DType;
 /**
  * One of the two processes of {@link CudaZebraBenchmark}: the backend of its rank and its exchange.
  * As a program it is the expert rank, which does what it is told on its input: {@code connect} with
- * a way and the other's port, {@code run} with a {@link ZebraRun}, {@code quit}.
+ * a way and the other's port, {@code run} with a {@link ZebraRun}, {@code leave}, {@code quit}.
  */
 public final class ZebraPeer implements AutoCloseable {
   private static final String HOST = "127.0.0.1";
@@ -55,7 +55,6 @@ public final class ZebraPeer implements AutoCloseable {
 
   /** Begins a new connection; returns the port for the other. */
   int listen() {
-    disconnect();
     network = new SparkNetworkExchange(HOST, SECRET, TransportOptions.plain(LIMITS));
     return network.address().port();
   }
@@ -137,6 +136,10 @@ public final class ZebraPeer implements AutoCloseable {
       for (String line = told.readLine(); line != null; line = told.readLine()) {
         String[] words = line.split(" ", 3);
         switch (words[0]) {
+          case "leave" -> {
+            expert.disconnect();
+            say("left");
+          }
           case "connect" -> {
             say("port " + expert.listen());
             expert.connect(words[1].equals("nccl"), Integer.parseInt(words[2]));
