@@ -1,15 +1,53 @@
 package org.mixedgpu.hetermoe.train;
 
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.util.Locale;
 import org.junit.jupiter.api.Tag;
 import org.mixedgpu.backend.TestDevice;
 import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.nn.GoldenCase;
 import org.mixedgpu.tensor.DType;
 
-/** The golden training runs on a GPU, in F32; {@link GpuGoldenTest} has the command. */
+/**
+ * The golden training runs on a GPU, in F32; {@link GpuGoldenTest} has the command.
+ *
+ * <p>Where a call is close, the GPU's sums, in another order, may choose another expert than the
+ * CPU's. Therefore it is held to the last step with the CPU's choices; and with its own as far as
+ * any slicing must, and the first that is another than the CPU's must have been close.
+ */
 @Tag("gpu")
 class GpuTrainingGoldenTest extends TrainingGoldenTest {
+  /** Of probabilities: ten times the closest calls of these batches. */
+  private static final double CLOSE = 1e-5;
+
   @Override
-  TrainingBackend open() {
+  boolean agrees(GoldenCase golden, int slices, String trained) {
+    SameChoices exact = new SameChoices();
+    SameChoices own = new SameChoices();
+    boolean onCpu = agreesToTheEnd(exact.recording(cpu()), golden, slices, trained);
+    boolean alone = agreesToTheEnd(gpu(), golden, slices, trained);
+    boolean recorded = agreesToTheEnd(own.recording(gpu()), golden, slices, trained);
+    boolean given = agreesToTheEnd(exact.repeating(gpu()), golden, slices, trained);
+    System.out.printf(
+        Locale.ROOT,
+        "%s, %d slices, agrees to the last step: CPU %b, GPU %b, first other choice by %.1e;"
+            + " with the CPU's choices %b, others by %.1e%n",
+        golden.name(),
+        slices,
+        onCpu,
+        alone,
+        exact.firstFork(own),
+        given,
+        exact.widest());
+    assertThat(recorded).as("reading choices changes nothing").isEqualTo(alone);
+    assertThat(exact.firstFork(own)).as("first other choice").isLessThan(CLOSE);
+    assertThat(exact.widest()).as("other choices, without the CPU's").isLessThan(CLOSE);
+    assertThat(alone || exact.firstFork(own) > 0).as("agrees unless it chose others").isTrue();
+    return given;
+  }
+
+  private static TrainingBackend gpu() {
     return TestDevice.open(DType.F32);
   }
 }

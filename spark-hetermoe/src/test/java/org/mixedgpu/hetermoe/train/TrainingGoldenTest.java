@@ -34,8 +34,8 @@ import org.mixedgpu.nn.checkpoint.Checkpoint;
 class TrainingGoldenTest {
   @TempDir private Path folder;
 
-  /** What is tested, in F32; the caller closes it. */
-  TrainingBackend open() {
+  /** The caller closes it. */
+  static TrainingBackend cpu() {
     return Backends.cpu(new CpuOptions(2, Long.MAX_VALUE));
   }
 
@@ -52,12 +52,19 @@ class TrainingGoldenTest {
     boolean aux = golden.training().path("aux_loss_coef").asDouble() != 0;
     int whole = 0;
     for (int slices : aux ? new int[] {1} : new int[] {1, 2}) {
-      whole += agreesToTheEnd(golden, slices, trained) ? 1 : 0;
+      whole += agrees(golden, slices, trained) ? 1 : 0;
     }
     assertThat(whole).as("slicings that agree to the last step").isPositive();
   }
 
-  private boolean agreesToTheEnd(GoldenCase golden, int slices, String trained) {
+  /** Whether what is tested agrees with every step, in F32. */
+  boolean agrees(GoldenCase golden, int slices, String trained) {
+    return agreesToTheEnd(cpu(), golden, slices, trained);
+  }
+
+  /** Closes the backend. */
+  static boolean agreesToTheEnd(
+      TrainingBackend backend, GoldenCase golden, int slices, String trained) {
     JsonNode run = golden.training();
     int batch = run.get("batch").asInt();
     int[][] ids = golden.tokens("train_ids");
@@ -78,7 +85,7 @@ class TrainingGoldenTest {
             run.path("aux_loss_coef").asDouble() != 0
                 ? AuxLoss.Kind.HUGGING_FACE
                 : AuxLoss.Kind.NONE);
-    try (TrainingBackend b = open();
+    try (TrainingBackend b = backend;
         Parameters p =
             Checkpoint.load(GoldenCase.FILES, golden.folder().toString(), b, Part.all());
         SingleProcessTrainer trainer = new SingleProcessTrainer(b, p, config);
