@@ -7,14 +7,17 @@ import org.mixedgpu.tensor.DType;
 
 /**
  * What benchmarks and tests tagged {@code gpu} run on: the first GPU that CUDA sees; those tagged
- * {@code gpu2} and {@code gpu4} on so many. With {@code -Dmixedgpu.test.backend=cpu} it is the CPU,
- * in F32 only, which tries the test itself on a machine without a GPU.
+ * {@code gpu2} and {@code gpu4} on so many. Two others try the test itself on a machine without a
+ * GPU: with {@code -Dmixedgpu.test.backend=cpu} it is the CPU, in F32 only; with {@code rounding}
+ * it is a {@link RoundingBackend}, BF16 where no type is asked for.
  */
 public final class TestDevice {
+  private static final String NAME = System.getProperty("mixedgpu.test.backend", "cuda");
+
   private TestDevice() {}
 
   public static boolean isCpu() {
-    return System.getProperty("mixedgpu.test.backend", "cuda").equals("cpu");
+    return NAME.equals("cpu");
   }
 
   /**
@@ -33,9 +36,17 @@ public final class TestDevice {
    * @param type compute type; null for the device's own
    */
   public static TrainingBackend open(int index, DType type) {
-    if (isCpu()) {
-      return Backends.cpu(CpuOptions.allCores());
-    }
+    return switch (NAME) {
+      case "cpu" -> Backends.cpu(CpuOptions.allCores());
+      case "rounding" -> new RoundingBackend(type == null ? DType.BF16 : type);
+      case "cuda" -> cuda(index, type);
+      default ->
+          throw new IllegalArgumentException(
+              "mixedgpu.test.backend is cuda, cpu or rounding; found " + NAME);
+    };
+  }
+
+  private static TrainingBackend cuda(int index, DType type) {
     try {
       return Backends.cuda(new CudaOptions(Integer.toString(index), type, Long.MAX_VALUE, null));
     } catch (MixedGpuException e) {

@@ -4,82 +4,142 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
 import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.mixedgpu.backend.Backends;
 import org.mixedgpu.backend.CpuOptions;
+import org.mixedgpu.backend.RoundingBackend;
 import org.mixedgpu.backend.TestDevice;
 import org.mixedgpu.backend.TrainingBackend;
-import org.mixedgpu.nn.AuxLoss;
-import org.mixedgpu.nn.ModelConfig;
-import org.mixedgpu.nn.Parameters;
-import org.mixedgpu.nn.Part;
-import org.mixedgpu.nn.bench.BenchModels;
 import org.mixedgpu.tensor.DType;
 
 /**
  * Ten training steps on a GPU and on the CPU, from the same weights and batches: every loss must
- * agree. Needs a GPU; {@link GpuGoldenTest} has the command.
+ * agree. {@code -Dmixedgpu.test.backend=rounding} tries the tests without a GPU; {@link
+ * GpuGoldenTest} has the command.
+ *
+ * <p>The setting {@code experts} is unstable: its routers have not settled, so that one choice that
+ * rounding changes leads to others, within ten steps to every fifth. PyTorch's BF16 is there up to
+ * 4e-3 from its own F32, and its F32 up to 2e-4 from ours. So BF16 is held to its bound there with
+ * the CPU's choices, and without them to what exact rounding makes of the same steps.
  */
 @Tag("gpu")
 class GpuAgainstCpuTest {
-  private static final int STEPS = 10;
-  private static final int BATCH = 4;
-  private static final int SEQUENCE = 256;
+  private static final int STEPS = TenSteps.STEPS;
+
+  /** Runs whose differences are taken together, for those of one run vary by a factor of 2. */
+  private static final int SEEDS = 4;
+
+  private record Exact(double[] losses, SameChoices choices) {}
+
+  /** Losses and choices in F32 on the CPU, by setting and seed. */
+  private static final Map<String, Exact> EXACT = new ConcurrentHashMap<>();
+
+  private enum Choices {
+    /** The device's own. */
+    OWN,
+    /** The CPU's. */
+    GIVEN
+  }
 
   @ParameterizedTest
-  @CsvSource({"dense, F32, 1e-5", "dense, BF16, 1e-3", "experts, F32, 1e-5", "experts, BF16, 1e-3"})
-  void lossesOfTenStepsAgree(String model, DType type, double tolerance) {
-    ModelConfig config =
-        model.equals("dense")
-            ? BenchModels.llama(2048, 256, 4, 4, 2, 768, 1024)
-            : BenchModels.mixtral(3, 256, 8).withLossCoefficients(0.01f, 0);
-    double[] cpu;
-    try (TrainingBackend backend = Backends.cpu(CpuOptions.allCores())) {
-      cpu = losses(backend, config);
-    }
-    double[] gpu;
-    try (TrainingBackend backend = TestDevice.open(type)) {
-      gpu = losses(backend, config);
-    }
-    double worst = 0;
-    for (int step = 0; step < STEPS; step++) {
-      worst = Math.max(worst, Math.abs(gpu[step] / cpu[step] - 1));
-    }
-    System.out.printf("%s in %s: losses differ by at most %.2e, relative%n", model, type, worst);
-    assertThat(cpu[STEPS - 1]).as("the model must learn").isLessThan(cpu[0]);
-    for (int step = 0; step < STEPS; step++) {
-      assertThat(gpu[step])
-          .as("loss of step %d", step)
-          .isCloseTo(cpu[step], within(tolerance * cpu[step]));
-    }
-  }
-
-  private static double[] losses(TrainingBackend backend, ModelConfig config) {
-    OptimizerConfig adamW = OptimizerConfig.standard(LearningRate.constant(1e-3));
-    TrainerConfig settings =
-        new TrainerConfig(BATCH, SEQUENCE, 1, adamW, AuxLoss.Kind.HUGGING_FACE);
-    double[] losses = new double[STEPS];
-    try (Parameters parameters = Parameters.allocate(backend, config, Part.all())) {
-      parameters.initialize(1);
-      try (SingleProcessTrainer trainer = new SingleProcessTrainer(backend, parameters, settings)) {
-        for (int step = 0; step < STEPS; step++) {
-          losses[step] = trainer.step(batch(config, step)).loss();
-        }
+  @CsvSource({
+    "defaults, OWN, F32, 4, 1e-5",
+    "defaults, OWN, BF16, 4, 1e-3",
+    "dense, OWN, F32, 1, 1e-5",
+    "dense, OWN, BF16, 1, 1e-3",
+    "experts, OWN, F32, 1, 1e-5",
+    "experts, GIVEN, F32, 4, 1e-5",
+    "experts, GIVEN, BF16, 4, 1e-3"
+  })
+  void lossesOfTenStepsAgree(
+      String name, Choices choices, DType type, int seeds, double tolerance) {
+    for (int seed = 1; seed <= seeds; seed++) {
+      TenSteps run = TenSteps.named(name, seed);
+      double[] cpu = exact(run).losses;
+      double[] gpu = losses(run, TestDevice.open(type), choices);
+      print(name + ", choices " + choices + ", " + type, cpu, gpu);
+      assertThat(cpu[STEPS - 1]).as("the model must learn").isLessThan(cpu[0]);
+      for (int step = 0; step < STEPS; step++) {
+        assertThat(gpu[step])
+            .as("seed %d, loss of step %d", seed, step)
+            .isCloseTo(cpu[step], within(tolerance * cpu[step]));
       }
     }
-    return losses;
   }
 
-  /** Rising numbers with a random step: something that can be learnt. */
-  private static int[][] batch(ModelConfig config, int step) {
-    int[][] batch = new int[BATCH][SEQUENCE];
-    for (int i = 0; i < BATCH; i++) {
-      int[] random = BenchModels.tokens(2, config.vocab(), step * 100L + i);
-      int distance = 1 + random[1] % 3;
-      Arrays.setAll(batch[i], t -> (random[0] + t * distance) % 512);
+  /** A test of kernels alone, where the bounds above are of BF16 too. */
+  @ParameterizedTest
+  @CsvSource({"defaults, OWN", "experts, OWN", "experts, GIVEN"})
+  void inBf16ItIsNotFurtherThanTwiceExactRounding(String name, Choices choices) {
+    List<TenSteps> runs =
+        IntStream.rangeClosed(1, SEEDS).mapToObj(seed -> TenSteps.named(name, seed)).toList();
+    double[] cpu = runs.stream().flatMapToDouble(r -> Arrays.stream(exact(r).losses)).toArray();
+    double[] gpu =
+        runs.stream()
+            .flatMapToDouble(r -> Arrays.stream(losses(r, TestDevice.open(DType.BF16), choices)))
+            .toArray();
+    // Slow, on two cores each.
+    double[] rounded =
+        runs.parallelStream()
+            .map(r -> losses(r, new RoundingBackend(DType.BF16), choices))
+            .flatMapToDouble(Arrays::stream)
+            .toArray();
+    print(name + ", choices " + choices + ", BF16", cpu, gpu);
+    print(name + ", choices " + choices + ", exact rounding", cpu, rounded);
+    assertThat(rms(cpu, gpu)).isPositive().isLessThan(2 * rms(cpu, rounded));
+  }
+
+  private static Exact exact(TenSteps run) {
+    return EXACT.computeIfAbsent(
+        run.name() + run.seed(),
+        key -> {
+          SameChoices choices = new SameChoices();
+          try (TrainingBackend backend = choices.recording(Backends.cpu(CpuOptions.allCores()))) {
+            return new Exact(run.losses(backend), choices);
+          }
+        });
+  }
+
+  /** Closes the device. */
+  private static double[] losses(TenSteps run, TrainingBackend device, Choices choices) {
+    SameChoices given = exact(run).choices;
+    try (TrainingBackend backend = choices == Choices.OWN ? device : given.repeating(device)) {
+      return run.losses(backend);
     }
-    return batch;
+  }
+
+  private static double rms(double[] exact, double[] other) {
+    double squares = 0;
+    for (double difference : differences(exact, other)) {
+      squares += difference * difference;
+    }
+    return Math.sqrt(squares / exact.length);
+  }
+
+  private static double[] differences(double[] exact, double[] other) {
+    double[] relative = new double[exact.length];
+    Arrays.setAll(relative, i -> other[i] / exact[i] - 1);
+    return relative;
+  }
+
+  private static void print(String what, double[] exact, double[] other) {
+    double[] relative = differences(exact, other);
+    System.out.printf(
+        Locale.ROOT,
+        "%s: losses differ by at most %.2e, RMS %.2e, relative:%s%n",
+        what,
+        Arrays.stream(relative).map(Math::abs).max().orElseThrow(),
+        rms(exact, other),
+        Arrays.stream(relative)
+            .mapToObj(x -> String.format(Locale.ROOT, " %.1e", x))
+            .collect(Collectors.joining()));
   }
 }
