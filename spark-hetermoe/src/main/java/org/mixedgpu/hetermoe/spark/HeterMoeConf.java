@@ -59,11 +59,10 @@ public final class HeterMoeConf {
       new ConfEntry<>(
           PREFIX + "exchange",
           "",
-          "network",
+          "auto",
           "What the rows of messages pass through: network, Spark's own by way of host memory, or"
               + " nccl, from GPU to GPU, where each member has a GPU of its own and finds"
-              + " libnccl.so.2. auto takes nccl where it can, and the log says why. NCCL between two"
-              + " GPUs was not tried yet.",
+              + " libnccl.so.2. auto takes nccl where it can, and the log says why.",
           String::strip,
           List.of("auto", "network", "nccl")::contains,
           "auto or network or nccl");
