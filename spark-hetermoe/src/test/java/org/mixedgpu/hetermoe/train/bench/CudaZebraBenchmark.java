@@ -9,7 +9,6 @@ import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.backend.bench.DeviceData;
 import org.mixedgpu.backend.bench.Results;
 import org.mixedgpu.backend.bench.Samples;
-import org.mixedgpu.hetermoe.plan.TrainingPlan;
 import org.mixedgpu.hetermoe.train.SingleProcessTrainer;
 import org.mixedgpu.hetermoe.train.TrainerConfig;
 import org.mixedgpu.nn.AuxLoss;
@@ -31,23 +30,21 @@ import org.mixedgpu.nn.Part;
  * micro-batches. Longer sequences of as many tokens make attention longer and leave experts as they
  * are: so the sides are balanced. {@code -Dmixedgpu.test.backend=cpu} with {@code small
  * 4x64:1+2,2x128:1+2} tries the benchmark without GPUs; rows then pass through the network. {@code
- * -Dbench.steps}, default 5, of which 2 warm up. NCCL_MAX_CTAS in the environment changes how many
+ * -Dbench.steps}, default 8, of which 2 warm up. NCCL_MAX_CTAS in the environment changes how many
  * multiprocessors a message may keep.
  *
- * <p>A side's <em>pure</em> compute time is what its GPU would need for a step if it never waited
- * and had no NCCL beside it, to which multiprocessors are left: the sum of the times of its compute
- * lane's tasks, head included, in a run of one micro-batch of the same shape alone, whose rows pass
- * through the network, and where computing and exchange take turns; times the number of
- * micro-batches; and one update. (Gradients of a step's first micro-batch may be written and the
- * others' added, so that this is a little too short for several, and the ratio too high.) The
- * figure is the time of a step by the longer side's pure time, where the two are within 10 % of
- * each other. Beside it:
+ * <p>A side's <em>pure</em> compute time is that of its compute lane's tasks, head and update
+ * included, in the same run if the exchange takes no time ({@link RowlessExchange}): the GPU is as
+ * busy, and so as warm, and has no message beside its kernels. The figure is the time of a step by
+ * the longer side's pure time, where the two are within 10 % of each other. Beside it:
  *
  * <ul>
  *   <li>each side's pure time and busy share, and the ratio of both sides' operations;
- *   <li>what the simulator predicts from the times of one micro-batch over NCCL;
- *   <li>what the exchange exposes: the step less what the simulator predicts from the pure times if
- *       messages took no time, which leaves out what the order of the tasks costs by itself;
+ *   <li>what the exchange exposes: the step less the step of the run without it, which shows what
+ *       the order of the tasks costs by itself;
+ *   <li>what the simulator predicts, from these times and the messages of one micro-batch alone;
+ *   <li>each side's time in a run of one micro-batch alone, where computing and exchange take
+ *       turns, times the number of micro-batches: a GPU that waits half of the time clocks higher;
  *   <li>bytes of a step, and of a message alone the time from its rows being ready to their
  *       arrival, the header's way included.
  * </ul>
@@ -56,7 +53,7 @@ import org.mixedgpu.nn.Part;
  * of NCCL, and the whole model on one GPU.
  */
 public final class CudaZebraBenchmark {
-  private static final int STEPS = Integer.getInteger("bench.steps", 5);
+  private static final int STEPS = Integer.getInteger("bench.steps", 8);
 
   /** Sides whose pure times differ by less are balanced. */
   private static final double BALANCED = 1.1;
@@ -67,7 +64,6 @@ public final class CudaZebraBenchmark {
   private final ZebraPair pair;
   private final Results results;
   private final Map<ZebraRun, ZebraTimes> pure = new HashMap<>();
-  private final Map<ZebraRun, ZebraTimes> alone = new HashMap<>();
   private ZebraRun chosen;
   private ZebraTimes chosenTimes;
   private double chosenScore = Double.MAX_VALUE;
@@ -112,7 +108,7 @@ public final class CudaZebraBenchmark {
   private void run(List<ZebraRun> settings) throws InterruptedException {
     for (ZebraRun setting : settings) {
       // All first: another way of the rows is another connection.
-      times(setting, pure, false);
+      pure(setting);
     }
     for (ZebraRun setting : settings) {
       try {
@@ -140,27 +136,23 @@ public final class CudaZebraBenchmark {
     void measure() throws InterruptedException;
   }
 
-  /** The times of one micro-batch of this run, measured once. */
-  private ZebraTimes times(ZebraRun setting, Map<ZebraRun, ZebraTimes> known, boolean overNccl)
-      throws InterruptedException {
-    ZebraRun one = setting.oneMicroBatch();
-    ZebraTimes times = known.get(one);
+  /** The times of a run without exchange, measured once. */
+  private ZebraTimes pure(ZebraRun setting) throws InterruptedException {
+    ZebraTimes times = pure.get(setting);
     if (times == null) {
-      times = pair.run(one, overNccl);
-      known.put(one, times);
+      times = pair.run(setting, Rows.NONE);
+      pure.put(setting, times);
     }
     return times;
   }
 
   private void measure(ZebraRun setting) throws InterruptedException {
-    ZebraTimes one = times(setting, pure, false);
-    ZebraTimes times =
-        setting.microBatches() == 1 ? times(setting, alone, true) : pair.run(setting, true);
+    ZebraTimes pure = pure(setting);
+    ZebraTimes times = pair.run(setting, Rows.NCCL);
     row(setting.name(), setting, times);
-    double attention = one.pure(0, setting.microBatches());
-    double experts = one.pure(1, setting.microBatches());
-    double balance = Math.max(attention, experts) / Math.min(attention, experts);
-    double ratio = times.stepMillis() / Math.max(attention, experts);
+    double balance =
+        Math.max(pure.compute(0), pure.compute(1)) / Math.min(pure.compute(0), pure.compute(1));
+    double ratio = times.stepMillis() / Math.max(pure.compute(0), pure.compute(1));
     // Balanced ones first, and among them the best; else what is nearest to balance. One
     // micro-batch has nothing to overlap with.
     double score = balance <= BALANCED ? ratio : 1000 * balance;
@@ -172,36 +164,42 @@ public final class CudaZebraBenchmark {
   }
 
   private void row(String name, ZebraRun setting, ZebraTimes times) throws InterruptedException {
-    ZebraTimes one = times(setting, pure, false);
-    ZebraTimes overNccl = times(setting, alone, true);
+    ZebraTimes pure = pure(setting);
+    ZebraTimes alone = pair.run(setting.oneMicroBatch(), Rows.NCCL);
     int r = setting.microBatches();
-    double longer = Math.max(one.pure(0, r), one.pure(1, r));
-    TrainingPlan plan = setting.job().plan();
     double step = times.stepMillis();
-    double withoutExchange = one.predict(plan, false);
     String notes =
         String.format(
             Locale.ROOT,
             "pure: attention %.1f, experts %.1f ms (%.2f; %.2f of operations); updates %.1f, %.1f;"
-                + " busy %.0f %%, %.0f %%; predicted %.1f ms; exposed %.1f ms; %.2f GB a step,"
-                + " %.0f GB/s; a message alone %.1f MB in %.2f ms, %.0f GB/s; spread %.1f %%",
-            one.pure(0, r),
-            one.pure(1, r),
-            one.pure(0, r) / one.pure(1, r),
+                + " busy %.0f %%, %.0f %%; without exchange %.1f ms: exposed %.1f ms; predicted"
+                + " %.1f ms; micro-batches alone %.1f, %.1f ms; %.2f GB a step, %.0f GB/s; a message"
+                + " alone %.1f MB in %.2f ms, %.0f GB/s; spread %.1f %%",
+            pure.compute(0),
+            pure.compute(1),
+            pure.compute(0) / pure.compute(1),
             setting.operationsRatio(),
-            one.update(0),
-            one.update(1),
+            pure.update(0),
+            pure.update(1),
             100 * times.last().attentionBusyShare(),
             100 * times.last().expertBusyShare(),
-            overNccl.predict(plan, true),
-            step - withoutExchange,
+            pure.stepMillis(),
+            step - pure.stepMillis(),
+            pure.predict(setting.job().plan(), alone),
+            r * (alone.compute(0) - alone.update(0)) + alone.update(0),
+            r * (alone.compute(1) - alone.update(1)) + alone.update(1),
             times.last().bytesSent() / 1e9,
             times.last().bytesSent() / 1e6 / step,
-            overNccl.bytesOfMessage() / 1e6,
-            overNccl.messageMillis(),
-            overNccl.bytesOfMessage() / 1e6 / overNccl.messageMillis(),
+            alone.bytesOfMessage() / 1e6,
+            alone.messageMillis(),
+            alone.bytesOfMessage() / 1e6 / alone.messageMillis(),
             100 * times.steps().spread());
-    results.size(name + ", step by the longer side's pure time", step, longer, "ms", notes);
+    results.size(
+        name + ", step by the longer side's pure time",
+        step,
+        Math.max(pure.compute(0), pure.compute(1)),
+        "ms",
+        notes);
   }
 
   private void onOneGpu() {
@@ -231,7 +229,7 @@ public final class CudaZebraBenchmark {
   }
 
   private void overTheNetwork() throws InterruptedException {
-    ZebraTimes network = pair.run(chosen.withSteps(4), false);
+    ZebraTimes network = pair.run(chosen.withSteps(4), Rows.NETWORK);
     speed("NCCL against the network", network.steps());
   }
 
@@ -248,7 +246,7 @@ public final class CudaZebraBenchmark {
 
   private void emulated() throws InterruptedException {
     ZebraRun slower = chosen.emulate();
-    times(slower, pure, false);
-    row(slower.name(), slower, pair.run(slower, true));
+    pure(slower);
+    row(slower.name(), slower, pair.run(slower, Rows.NCCL));
   }
 }

@@ -21,7 +21,7 @@ final class ZebraPair implements AutoCloseable {
   private final ZebraPeer attention = new ZebraPeer(0);
   private final TalkingJvm expert;
   private final String expertBackend;
-  private boolean nccl;
+  private Rows rows;
 
   ZebraPair() throws InterruptedException {
     expert = TalkingJvm.start("expert", List.of(), ZebraPeer.class, List.of());
@@ -39,11 +39,11 @@ final class ZebraPair implements AutoCloseable {
   /**
    * Trains; the caller may go on with other runs also after a failure.
    *
-   * @param overNccl whether rows pass through NCCL or the network
+   * @param way of the rows
    */
-  ZebraTimes run(ZebraRun run, boolean overNccl) throws InterruptedException {
-    if (!attention.isConnected() || nccl != overNccl) {
-      connect(overNccl);
+  ZebraTimes run(ZebraRun run, Rows way) throws InterruptedException {
+    if (!attention.isConnected() || rows != way) {
+      connect(way);
     }
     expert.tell("run " + run);
     List<StepReport> reports = new ArrayList<>();
@@ -62,16 +62,16 @@ final class ZebraPair implements AutoCloseable {
         Timeline.merge(List.of(own.timeline().orElseThrow(), Timeline.unpack(packed))));
   }
 
-  private void connect(boolean overNccl) throws InterruptedException {
+  private void connect(Rows way) throws InterruptedException {
     // Leaving NCCL's groups waits for the others to leave.
     expert.tell("leave");
     attention.disconnect();
     expert.await("left", LIMIT);
     int port = attention.listen();
-    expert.tell("connect " + (overNccl ? "nccl " : "network ") + port);
-    attention.connect(overNccl, Integer.parseInt(expert.await("port", LIMIT)));
+    expert.tell("connect " + way + " " + port);
+    attention.connect(way, Integer.parseInt(expert.await("port", LIMIT)));
     expert.await("connected", LIMIT);
-    nccl = overNccl;
+    rows = way;
   }
 
   @Override

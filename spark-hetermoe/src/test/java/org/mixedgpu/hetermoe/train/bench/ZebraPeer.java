@@ -62,27 +62,32 @@ public final class ZebraPeer implements AutoCloseable {
   /**
    * Connects with the other, which listens too.
    *
-   * @param nccl whether rows pass through NCCL, which CPUs don't have
+   * @param rows how they pass; CPUs don't have NCCL
    */
-  void connect(boolean nccl, int otherPort) {
+  void connect(Rows rows, int otherPort) {
     PeerAddress other = new PeerAddress(HOST, otherPort);
     network.join(
         rank,
         rank == 0 ? List.of(network.address(), other) : List.of(other, network.address()),
         backend);
+    exchange =
+        switch (rows) {
+          case NCCL -> TestDevice.isCpu() ? network : nccl();
+          case NETWORK -> network;
+          case NONE -> new RowlessExchange(network, backend);
+        };
+  }
+
+  private Exchange nccl() {
     List<Integer> attention = List.of(0);
     List<Integer> expert = List.of(1);
-    exchange =
-        nccl && !TestDevice.isCpu()
-            ? NcclExchange.connect(
-                network,
-                backend,
-                List.of(
-                    new RowFlow("dispatch", attention, expert),
-                    new RowFlow("combine", expert, attention)),
-                new int[] {0},
-                LIMIT)
-            : network;
+    return NcclExchange.connect(
+        network,
+        backend,
+        List.of(
+            new RowFlow("dispatch", attention, expert), new RowFlow("combine", expert, attention)),
+        new int[] {0},
+        LIMIT);
   }
 
   /** Also after a failure of a run, which leaves the exchange unusable. */
@@ -142,7 +147,7 @@ public final class ZebraPeer implements AutoCloseable {
           }
           case "connect" -> {
             say("port " + expert.listen());
-            expert.connect(words[1].equals("nccl"), Integer.parseInt(words[2]));
+            expert.connect(Rows.valueOf(words[1]), Integer.parseInt(words[2]));
             say("connected");
           }
           case "run" -> say(expert.answer(ZebraRun.parse(line.substring("run ".length()))));

@@ -1,8 +1,8 @@
 package org.mixedgpu.hetermoe.train.bench;
 
-import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Collectors;
 import org.mixedgpu.backend.bench.Samples;
 import org.mixedgpu.hetermoe.plan.LaneKind;
 import org.mixedgpu.hetermoe.plan.Role;
@@ -32,11 +32,13 @@ record ZebraTimes(List<StepReport> reports, Timeline timeline) {
     return new Samples(reports.stream().mapToDouble(StepReport::seconds).toArray());
   }
 
-  /** Milliseconds of a rank's compute tasks in a step, but the update: the median of all steps. */
+  /** Milliseconds of a rank's compute tasks in a step, head and update included: the median. */
   double compute(int rank) {
-    double[] busy =
-        reports.stream().mapToDouble(r -> 1e3 * r.busyShares().get(rank) * r.seconds()).toArray();
-    return new Samples(busy).median() - update(rank);
+    return new Samples(
+            reports.stream()
+                .mapToDouble(r -> 1e3 * r.busyShares().get(rank) * r.seconds())
+                .toArray())
+        .median();
   }
 
   /** Milliseconds of a rank's update. */
@@ -46,11 +48,6 @@ record ZebraTimes(List<StepReport> reports, Timeline timeline) {
             .mapToLong(e -> e.endNanos() - e.startNanos())
             .sum()
         / MILLION;
-  }
-
-  /** Milliseconds that a rank computes for so many of this run's micro-batch, and one update. */
-  double pure(int rank, int microBatches) {
-    return microBatches * compute(rank) + update(rank);
   }
 
   double stepMillis() {
@@ -77,30 +74,34 @@ record ZebraTimes(List<StepReport> reports, Timeline timeline) {
   }
 
   /**
-   * Milliseconds of a step under a plan whose micro-batches take as long as this run's one.
+   * What the simulator predicts for a step, in milliseconds, if computing takes as long as here.
    *
-   * @param exchange whether messages take their time, or none
+   * @param messages a run whose messages take as long as the step's
    */
-  double predict(TrainingPlan plan, boolean exchange) {
-    Map<String, long[]> sums = new HashMap<>();
-    for (Timeline.Event event : timeline.events()) {
-      long[] sum = sums.computeIfAbsent(key(event.rank(), event.task()), k -> new long[2]);
-      sum[0] += event.endNanos() - event.startNanos();
-      sum[1]++;
-    }
+  double predict(TrainingPlan plan, ZebraTimes messages) {
+    Map<String, Long> computing = means();
+    Map<String, Long> sending = messages.means();
     TaskTimes times =
         (rank, task) -> {
-          boolean computes = task.lane() == LaneKind.COMPUTE;
-          boolean receives = task.isReceivedBy(rank == 0 ? Role.ATTENTION : Role.EXPERT);
-          // A receiver's own time is that of waiting.
-          if (receives || !computes && !exchange) {
-            return 0;
+          if (task.lane() == LaneKind.COMPUTE) {
+            return computing.get(key(rank, task));
           }
-          long[] sum = sums.get(key(rank, task));
-          return sum[0] / sum[1];
+          // A receiver's own time is that of waiting.
+          boolean receives = task.isReceivedBy(rank == 0 ? Role.ATTENTION : Role.EXPERT);
+          return receives ? 0 : sending.get(key(rank, task));
         };
     double tasks = ZebraSimulator.predict(plan, times).spanNanos() / MILLION;
     return tasks + Math.max(update(0), update(1));
+  }
+
+  /** Nanoseconds of a task of a kind and direction on a rank. */
+  private Map<String, Long> means() {
+    return timeline.events().stream()
+        .collect(
+            Collectors.groupingBy(
+                e -> key(e.rank(), e.task()),
+                Collectors.collectingAndThen(
+                    Collectors.averagingLong(e -> e.endNanos() - e.startNanos()), Math::round)));
   }
 
   private static String key(int rank, Task task) {
