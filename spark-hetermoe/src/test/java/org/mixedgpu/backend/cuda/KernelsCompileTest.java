@@ -87,7 +87,7 @@ class KernelsCompileTest {
       }
       streamedVariants(sources, arch);
       for (DType type : TYPES) {
-        for (int head : headSizes(arch, 5, 64, 128, 256)) {
+        for (int head : new int[] {5, 64, 128, 256}) {
           sources.add(KernelSource.of("attention", arch, type, List.of("HEAD=" + head)));
         }
         groupedKernels(sources, arch, type);
@@ -112,11 +112,6 @@ class KernelsCompileTest {
         sources.add(KernelSource.of("loss", arch, type, List.of("CLUSTER=" + cluster)));
       }
     }
-  }
-
-  /** All where operands lie differently in registers, the usual ones on the others. */
-  private static int[] headSizes(int arch, int... sizes) {
-    return arch == 70 || arch == 80 ? sizes : new int[] {64, 128};
   }
 
   private static void groupedKernels(Set<KernelSource> sources, int arch, DType type) {
@@ -156,7 +151,7 @@ class KernelsCompileTest {
 
   private static void tensorCoreAttention(Set<KernelSource> sources, int arch, DType type) {
     for (AttentionPass pass : AttentionPass.values()) {
-      for (int head : headSizes(arch, 16, 64, 80, 96, 128, 160, 256)) {
+      for (int head : new int[] {16, 64, 80, 96, 128, 160, 256}) {
         AttentionTiles tiles = AttentionTiles.choose(pass, head, sharedBytes(arch));
         sources.add(
             KernelSource.of(
