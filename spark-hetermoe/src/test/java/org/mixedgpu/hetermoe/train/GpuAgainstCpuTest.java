@@ -111,7 +111,8 @@ class GpuAgainstCpuTest {
   /** Closes the device. */
   private static double[] losses(TenSteps run, TrainingBackend device, Choices choices) {
     SameChoices given = exact(run).choices;
-    try (TrainingBackend backend = choices == Choices.OWN ? device : given.repeating(device)) {
+    try (TrainingBackend backend =
+        choices == Choices.OWN ? device : given.repeating(device, new SameChoices())) {
       return run.losses(backend);
     }
   }

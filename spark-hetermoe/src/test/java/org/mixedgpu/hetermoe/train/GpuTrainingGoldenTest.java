@@ -25,25 +25,33 @@ class GpuTrainingGoldenTest extends TrainingGoldenTest {
   boolean agrees(GoldenCase golden, int slices, String trained) {
     SameChoices exact = new SameChoices();
     SameChoices own = new SameChoices();
+    SameChoices followed = new SameChoices();
     boolean onCpu = agreesToTheEnd(exact.recording(cpu()), golden, slices, trained);
     boolean alone = agreesToTheEnd(gpu(), golden, slices, trained);
     boolean recorded = agreesToTheEnd(own.recording(gpu()), golden, slices, trained);
-    boolean given = agreesToTheEnd(exact.repeating(gpu()), golden, slices, trained);
+    boolean given = agreesToTheEnd(exact.repeating(gpu(), followed), golden, slices, trained);
+    int fork = exact.callsBeforeFork(own);
+    double close = fork < exact.calls() ? exact.closeness(own, fork) : 0;
     System.out.printf(
         Locale.ROOT,
-        "%s, %d slices, agrees to the last step: CPU %b, GPU %b, first other choice by %.1e;"
-            + " with the CPU's choices %b, others by %.1e%n",
+        "%s, %d slices: agrees to the last step: CPU %b, GPU %b, GPU with the CPU's choices %b; %d of"
+            + " %d router calls alike, then others by %.1e%n",
         golden.name(),
         slices,
         onCpu,
         alone,
-        exact.firstFork(own),
         given,
-        exact.widest());
+        fork,
+        exact.calls(),
+        close);
     assertThat(recorded).as("reading choices changes nothing").isEqualTo(alone);
-    assertThat(exact.firstFork(own)).as("first other choice").isLessThan(CLOSE);
-    assertThat(exact.widest()).as("other choices, without the CPU's").isLessThan(CLOSE);
-    assertThat(alone || exact.firstFork(own) > 0).as("agrees unless it chose others").isTrue();
+    assertThat(alone || fork < exact.calls()).as("agrees unless it chose others").isTrue();
+    assertThat(close).as("first other choice").isLessThan(CLOSE);
+    for (int call = 0; call < exact.calls(); call++) {
+      assertThat(exact.closeness(followed, call))
+          .as("other choice, call %d", call)
+          .isLessThan(CLOSE);
+    }
     return given;
   }
 

@@ -18,7 +18,6 @@ import org.mixedgpu.tensor.Tensor;
  */
 final class SameChoices {
   private final List<Choice> choices = new ArrayList<>();
-  private double widest;
 
   /**
    * What a router chose.
@@ -83,42 +82,51 @@ final class SameChoices {
 
   /**
    * Chooses the same experts with this backend's probabilities; closing it closes the given one.
+   *
+   * @param own gets what it would have chosen
    */
-  TrainingBackend repeating(TrainingBackend inner) {
+  TrainingBackend repeating(TrainingBackend inner, SameChoices own) {
     return over(
         inner,
         (call, probs, weights, experts, renormalise) -> {
           int[] given = choices.get(call).experts;
-          Choice own = choice(inner, probs, experts);
-          Check.that(given.length == own.experts.length, "Another run: router call %d", call);
-          widest = Math.max(widest, own.closeness(given));
+          Choice chosen = choice(inner, probs, experts);
+          Check.that(given.length == chosen.experts.length, "Another run: router call %d", call);
+          own.choices.add(chosen);
           ByteBuffer bytes = host(experts);
           bytes.asIntBuffer().put(given);
           inner.write(experts, bytes);
-          Floats.write(inner, weights, own.weights(given, renormalise));
+          Floats.write(inner, weights, chosen.weights(given, renormalise));
         });
   }
 
-  /**
-   * The most by which an expert that a repeating backend would have chosen was more probable, to
-   * it, than the one that it was given.
-   */
-  double widest() {
-    return widest;
+  /** Router calls before the first that chose otherwise in the other run; all if none did. */
+  int callsBeforeFork(SameChoices other) {
+    int call = 0;
+    while (call < choices.size() && closeness(other, call) == 0) {
+      call++;
+    }
+    return call;
   }
 
-  /**
-   * By how much the other run's first other choice was less probable, to this one; 0 where it chose
-   * the same to the end. What comes after is another run's.
-   */
-  double firstFork(SameChoices other) {
-    for (int call = 0; call < choices.size(); call++) {
-      double closeness = choices.get(call).closeness(other.choices.get(call).experts);
-      if (closeness > 0) {
-        return closeness;
-      }
+  /** By how much what the other run chose in a call was less probable, to this one. */
+  double closeness(SameChoices other, int call) {
+    return choices.get(call).closeness(other.choices.get(call).experts);
+  }
+
+  /** The largest difference of a probability in a call. */
+  double difference(SameChoices other, int call) {
+    float[] ours = choices.get(call).probs;
+    float[] theirs = other.choices.get(call).probs;
+    double most = 0;
+    for (int i = 0; i < ours.length; i++) {
+      most = Math.max(most, Math.abs(ours[i] - theirs[i]));
     }
-    return 0;
+    return most;
+  }
+
+  int calls() {
+    return choices.size();
   }
 
   private static Choice choice(TrainingBackend backend, Tensor probs, Tensor experts) {
