@@ -18,8 +18,6 @@ import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.hetermoe.plan.TrainingPlan;
 import org.mixedgpu.nn.AuxLoss;
 import org.mixedgpu.nn.ModelConfig;
-import org.mixedgpu.nn.Parameters;
-import org.mixedgpu.nn.Part;
 import org.mixedgpu.tensor.DType;
 
 /** Zebra-parallel training in BF16 and F16, and among members that differ. */
@@ -59,37 +57,6 @@ class SixteenBitZebraTest {
         : new RoundingBackend(type);
   }
 
-  private static StepReport alone(ZebraJob job, DType type, Map<String, float[]> weights) {
-    TrainerConfig config =
-        new TrainerConfig(
-            job.plan().batchSequences(),
-            SEQUENCE,
-            job.plan().slices(),
-            job.optimizer(),
-            job.auxKind());
-    StepReport report = null;
-    try (TrainingBackend backend = device(type);
-        Parameters parameters = Parameters.allocate(backend, job.model(), Part.all());
-        SingleProcessTrainer trainer = new SingleProcessTrainer(backend, parameters, config)) {
-      parameters.initialize(ZebraGang.SEED);
-      for (int step = 1; step <= STEPS; step++) {
-        report = trainer.step(ZebraGang.tokens(SEQUENCE).sequences(step, 0, config.batch()));
-      }
-      weights.putAll(ZebraGang.snapshot(backend, parameters));
-    }
-    return report;
-  }
-
-  private static StepReport succeeded(List<ZebraGang.Outcome> outcomes) {
-    for (ZebraGang.Outcome outcome : outcomes) {
-      if (outcome.failure() != null) {
-        throw new AssertionError("A rank failed", outcome.failure());
-      }
-      assertThat(outcome.report().last()).isEqualTo(outcomes.get(0).report().last());
-    }
-    return outcomes.get(0).report().last();
-  }
-
   /**
    * The two differ in the order of F32 sums, which now and then rounds an activation the other way:
    * by one unit in one of the thousands of terms that a loss or a gradient is made of. So a loss is
@@ -102,9 +69,9 @@ class SixteenBitZebraTest {
   void isWhatOneProcessComputes(DType type, int m, int n, int r) throws Exception {
     ZebraJob job = job(ZebraModels.qwen2Moe(0.01f), m, n, r);
     Map<String, float[]> expected = new TreeMap<>();
-    StepReport alone = alone(job, type, expected);
+    StepReport alone = ZebraGang.alone(device(type), job, SEQUENCE, STEPS, expected);
     List<ZebraGang.Outcome> outcomes = run(job, rank -> device(type));
-    StepReport report = succeeded(outcomes);
+    StepReport report = ZebraGang.succeeded(outcomes);
     assertThat(report.loss() / alone.loss()).isCloseTo(1, within(HALF_UNIT / 4));
     assertThat(report.gradientNorm() / alone.gradientNorm()).isCloseTo(1, within(HALF_UNIT));
     double squares = 0;
@@ -129,9 +96,10 @@ class SixteenBitZebraTest {
   void membersOfDifferentTypesTrainTogether(DType attention, DType first, DType second)
       throws Exception {
     ZebraJob job = job(ZebraModels.mixtral(0.02f), 2, 2, 2);
-    StepReport exact = alone(job, DType.F32, new TreeMap<>());
+    StepReport exact = ZebraGang.alone(device(DType.F32), job, SEQUENCE, STEPS, new TreeMap<>());
     StepReport report =
-        succeeded(run(job, rank -> device(rank < 2 ? attention : rank == 2 ? first : second)));
+        ZebraGang.succeeded(
+            run(job, rank -> device(rank < 2 ? attention : rank == 2 ? first : second)));
     assertThat(report.loss() / exact.loss()).isCloseTo(1, within(0.02));
     assertThat(report.lossScale()).isEqualTo(first == DType.F16 ? 65536 : 1);
   }
@@ -149,11 +117,11 @@ class SixteenBitZebraTest {
                 rank == 1
                     ? new OverflowingBackend(DType.F16, 2 * STEPS)
                     : new RoundingBackend(DType.F16));
-    StepReport last = succeeded(overflowed);
+    StepReport last = ZebraGang.succeeded(overflowed);
     assertThat(last.updated()).isFalse();
     assertThat(last.step()).isEqualTo(STEPS);
     List<ZebraGang.Outcome> before = run(shorter, rank -> new RoundingBackend(DType.F16));
-    succeeded(before);
+    ZebraGang.succeeded(before);
     for (int rank = 0; rank < 4; rank++) {
       Map<String, float[]> found = overflowed.get(rank).weights();
       before

@@ -1,5 +1,7 @@
 package org.mixedgpu.hetermoe.train;
 
+import static org.assertj.core.api.Assertions.assertThat;
+
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.time.Duration;
@@ -22,6 +24,7 @@ import org.mixedgpu.hetermoe.exchange.Exchange;
 import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
 import org.mixedgpu.hetermoe.exchange.InProcessExchange;
 import org.mixedgpu.nn.Parameters;
+import org.mixedgpu.nn.Part;
 import org.mixedgpu.tensor.Tensor;
 
 /** Runs all ranks of a job as threads of this process. */
@@ -176,6 +179,44 @@ public final class ZebraGang {
             watched,
             report -> fault.beforeStep(rank, report.step() + 1));
     return new Outcome(member.run(), weights, null);
+  }
+
+  /** What one process ends with on the same batches; closes the backend. */
+  static StepReport alone(
+      TrainingBackend backend,
+      ZebraJob job,
+      int sequence,
+      int steps,
+      Map<String, float[]> weights) {
+    TrainerConfig config =
+        new TrainerConfig(
+            job.plan().batchSequences(),
+            sequence,
+            job.plan().slices(),
+            job.optimizer(),
+            job.auxKind());
+    StepReport report = null;
+    try (TrainingBackend b = backend;
+        Parameters parameters = Parameters.allocate(b, job.model(), Part.all());
+        SingleProcessTrainer trainer = new SingleProcessTrainer(b, parameters, config)) {
+      parameters.initialize(SEED);
+      for (int step = 1; step <= steps; step++) {
+        report = trainer.step(tokens(sequence).sequences(step, 0, config.batch()));
+      }
+      weights.putAll(snapshot(b, parameters));
+    }
+    return report;
+  }
+
+  /** The last step, of which all ranks tell the same. */
+  static StepReport succeeded(List<Outcome> outcomes) {
+    for (Outcome outcome : outcomes) {
+      if (outcome.failure() != null) {
+        throw new AssertionError("A rank failed", outcome.failure());
+      }
+      assertThat(outcome.report().last()).isEqualTo(outcomes.get(0).report().last());
+    }
+    return outcomes.get(0).report().last();
   }
 
   /** The weights by name; experts each under their own. */

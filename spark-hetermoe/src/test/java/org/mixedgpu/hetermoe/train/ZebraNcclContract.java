@@ -24,8 +24,6 @@ import org.mixedgpu.hetermoe.exchange.TestNccl;
 import org.mixedgpu.hetermoe.plan.Role;
 import org.mixedgpu.hetermoe.plan.TrainingPlan;
 import org.mixedgpu.nn.AuxLoss;
-import org.mixedgpu.nn.Parameters;
-import org.mixedgpu.nn.Part;
 import org.mixedgpu.tensor.DType;
 
 /**
@@ -84,9 +82,9 @@ abstract class ZebraNcclContract {
   void weightsAfterTenStepsAreThoseOfOneProcess(int m, int n, int r) throws Exception {
     ZebraJob job = job(m, n, r);
     Map<String, float[]> expected = new TreeMap<>();
-    StepReport alone = alone(job, DType.F32, expected);
+    StepReport alone = ZebraGang.alone(nccl.open(0, DType.F32), job, SEQUENCE, STEPS, expected);
     List<ZebraGang.Outcome> outcomes = run(job, rank -> DType.F32);
-    StepReport report = succeeded(outcomes);
+    StepReport report = ZebraGang.succeeded(outcomes);
     double rms = rms(job, outcomes, expected);
     System.out.printf(
         "fp32, %d + %d, %d micro-batches: RMS difference %.3g, losses %.8f and %.8f%n",
@@ -105,9 +103,9 @@ abstract class ZebraNcclContract {
   void inBf16ItIsWhatOneProcessComputes(int m, int n) throws Exception {
     ZebraJob job = job(m, n, 2);
     Map<String, float[]> expected = new TreeMap<>();
-    StepReport alone = alone(job, DType.BF16, expected);
+    StepReport alone = ZebraGang.alone(nccl.open(0, DType.BF16), job, SEQUENCE, STEPS, expected);
     List<ZebraGang.Outcome> outcomes = run(job, rank -> DType.BF16);
-    StepReport report = succeeded(outcomes);
+    StepReport report = ZebraGang.succeeded(outcomes);
     double rms = rms(job, outcomes, expected);
     System.out.printf(
         "bf16, %d + %d: RMS difference %.3g, losses %.6f and %.6f%n",
@@ -123,8 +121,8 @@ abstract class ZebraNcclContract {
     ZebraJob job = job(m, n, 3);
     List<ZebraGang.Outcome> first = run(job, rank -> DType.BF16);
     List<ZebraGang.Outcome> second = run(job, rank -> DType.BF16);
-    succeeded(first);
-    succeeded(second);
+    ZebraGang.succeeded(first);
+    ZebraGang.succeeded(second);
     for (int rank = 0; rank < m + n; rank++) {
       Map<String, float[]> again = second.get(rank).weights();
       first
@@ -141,8 +139,9 @@ abstract class ZebraNcclContract {
   void attentionInBf16AndExpertsInF16TrainTogether() throws Exception {
     int m = members[0][0];
     ZebraJob job = job(m, members[0][1], 2);
-    StepReport exact = alone(job, DType.F32, new TreeMap<>());
-    StepReport report = succeeded(run(job, rank -> rank < m ? DType.BF16 : DType.F16));
+    StepReport exact =
+        ZebraGang.alone(nccl.open(0, DType.F32), job, SEQUENCE, STEPS, new TreeMap<>());
+    StepReport report = ZebraGang.succeeded(run(job, rank -> rank < m ? DType.BF16 : DType.F16));
     assertThat(report.loss() / exact.loss()).isCloseTo(1, within(0.02));
     assertThat(report.lossScale()).isEqualTo(65536);
   }
@@ -175,37 +174,6 @@ abstract class ZebraNcclContract {
                 InProcessExchange.group(backends, limits), backends, job.plan().attentionRanks());
           }
         });
-  }
-
-  private StepReport alone(ZebraJob job, DType type, Map<String, float[]> weights) {
-    TrainerConfig config =
-        new TrainerConfig(
-            job.plan().batchSequences(),
-            SEQUENCE,
-            job.plan().slices(),
-            job.optimizer(),
-            job.auxKind());
-    StepReport report = null;
-    try (TrainingBackend backend = nccl.open(0, type);
-        Parameters parameters = Parameters.allocate(backend, job.model(), Part.all());
-        SingleProcessTrainer trainer = new SingleProcessTrainer(backend, parameters, config)) {
-      parameters.initialize(ZebraGang.SEED);
-      for (int step = 1; step <= STEPS; step++) {
-        report = trainer.step(ZebraGang.tokens(SEQUENCE).sequences(step, 0, config.batch()));
-      }
-      weights.putAll(ZebraGang.snapshot(backend, parameters));
-    }
-    return report;
-  }
-
-  private static StepReport succeeded(List<ZebraGang.Outcome> outcomes) {
-    for (ZebraGang.Outcome outcome : outcomes) {
-      if (outcome.failure() != null) {
-        throw new AssertionError("A rank failed", outcome.failure());
-      }
-      assertThat(outcome.report().last()).isEqualTo(outcomes.get(0).report().last());
-    }
-    return outcomes.get(0).report().last();
   }
 
   /** Of all ranks' weights from those expected, which are all there; replicas are equal bits. */
