@@ -76,7 +76,7 @@ final class Staging {
   void read(ByteBuffer to, long from) {
     fit(to.remaining());
     int total = to.remaining();
-    int parts = (total + halfBytes - 1) / halfBytes;
+    int parts = parts(total, halfBytes);
     // One part ahead: the device copies it while the one before is taken here.
     for (int part = 0; part <= parts; part++) {
       if (part < parts) {
@@ -98,6 +98,11 @@ final class Staging {
         to.put(halves.memory.slice(start(half), length(part - 1, total)));
       }
     }
+  }
+
+  /** How many copies so many bytes take. */
+  static int parts(int total, int halfBytes) {
+    return (int) (((long) total + halfBytes - 1) / halfBytes);
   }
 
   private int length(int part, int total) {
