@@ -61,7 +61,11 @@ public final class CudaBackend implements TrainingBackend {
     this.optimizer = new CudaOptimizer(device);
     this.attention = new CudaAttention(device);
     this.grouped = new CudaGroupedMatmul(device);
-    this.matrix = new CudaMatrix(device, elementwise);
+    try {
+      this.matrix = new CudaMatrix(device, elementwise);
+    } catch (RuntimeException e) {
+      throw CudaDevice.closing(e, device::close);
+    }
   }
 
   /** Kernels queued since it was opened; products of cuBLASLt count as one each. */

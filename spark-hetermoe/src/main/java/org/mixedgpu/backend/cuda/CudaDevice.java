@@ -98,17 +98,32 @@ final class CudaDevice implements AutoCloseable {
     long[] bytes = new long[1];
     check(JCudaDriver.cuDeviceTotalMem(bytes, handle), "cuDeviceTotalMem", "");
     long limit = Math.min(options.memoryLimitBytes(), bytes[0]);
+    kernels = new Kernels(this, nvrtc, new KernelCache(cacheFolder, "NVRTC " + nvrtc.version()));
     check(JCudaDriver.cuDevicePrimaryCtxRetain(context, handle), "cuDevicePrimaryCtxRetain", "");
+    CudaStreams opened = null;
     try {
       makeCurrent();
       memory = new CudaMemory(this, "cuda-" + COUNT.incrementAndGet(), limit);
-      streams = new CudaStreams(this);
+      opened = new CudaStreams(this);
+      streams = opened;
       faults = new CudaFaults(this, streams.standard());
     } catch (RuntimeException e) {
+      if (opened != null) {
+        closing(e, opened::close);
+      }
       JCudaDriver.cuDevicePrimaryCtxRelease(handle);
       throw e;
     }
-    kernels = new Kernels(this, nvrtc, new KernelCache(cacheFolder, "NVRTC " + nvrtc.version()));
+  }
+
+  /** The failure, once what was opened before it is closed; tells of a failure of that too. */
+  static RuntimeException closing(RuntimeException failure, Runnable close) {
+    try {
+      close.run();
+    } catch (RuntimeException e) {
+      failure.addSuppressed(e);
+    }
+    return failure;
   }
 
   private void find(String device) {

@@ -56,7 +56,12 @@ final class CudaStream {
         name);
     this.address = handle.address();
     this.scratch = new CudaScratch(device, this);
-    this.staging = new Staging(device, this);
+    try {
+      this.staging = new Staging(device, this);
+    } catch (RuntimeException e) {
+      JCudaDriver.cuStreamDestroy(handle);
+      throw e;
+    }
   }
 
   CUstream handle() {
