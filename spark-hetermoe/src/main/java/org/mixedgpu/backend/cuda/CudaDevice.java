@@ -94,6 +94,9 @@ final class CudaDevice implements AutoCloseable {
                         CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN));
     CudaLibraries libraries = CudaLibraries.ofThisProcess();
     nvrtc = new Nvrtc(libraries.open("NVRTC", libraryNames("nvrtc")));
+    if (!isOlderThanTheCard()) {
+      nvrtc.require(arch(), this);
+    }
     CublasLt.bind(libraries.open("cuBLASLt", libraryNames("cublasLt")));
     long[] bytes = new long[1];
     check(JCudaDriver.cuDeviceTotalMem(bytes, handle), "cuDeviceTotalMem", "");
