@@ -46,6 +46,10 @@ final class CudaDevice implements AutoCloseable {
   private final Handle handle = new Handle();
   private final CUcontext context = new CUcontext();
   private final int driverVersion;
+
+  /** Number or PCI bus id. */
+  private final String asked;
+
   private final String model;
   private final ComputeCapability card;
   private final ComputeCapability capability;
@@ -75,7 +79,8 @@ final class CudaDevice implements AutoCloseable {
     CudaDriver.require(CudaDriver.LIBRARY);
     Path cacheFolder = KernelCache.folder(options.cacheDirectory());
     driverVersion = CudaDriver.open(cacheFolder);
-    find(options.device());
+    asked = options.device();
+    find(asked);
     model = model();
     card =
         new ComputeCapability(
@@ -134,7 +139,7 @@ final class CudaDevice implements AutoCloseable {
       check(
           JCudaDriver.cuDeviceGetByPCIBusId(handle, device),
           "cuDeviceGetByPCIBusId",
-          "PCI bus id " + device + "; CUDA_VISIBLE_DEVICES is " + visible());
+          "CUDA_VISIBLE_DEVICES is " + visible());
       return;
     }
     int[] count = new int[1];
@@ -148,7 +153,7 @@ final class CudaDevice implements AutoCloseable {
                   + " choose one of them or use the backend cpu",
               index, count[0], visible()));
     }
-    check(JCudaDriver.cuDeviceGet(handle, index), "cuDeviceGet", "GPU " + index);
+    check(JCudaDriver.cuDeviceGet(handle, index), "cuDeviceGet", "");
   }
 
   private static String visible() {
@@ -390,7 +395,7 @@ final class CudaDevice implements AutoCloseable {
   @Override
   public String toString() {
     return capability == null
-        ? "GPU " + model
+        ? "GPU " + (model == null ? asked : model)
         : "GPU " + ordinal() + " (" + model + ", compute capability " + capability + ")";
   }
 }
