@@ -8,8 +8,9 @@ import org.mixedgpu.tensor.DType;
 
 /**
  * How cuBLASLt computes the products of one shape: descriptors, and the algorithm that its
- * heuristics choose. The choice follows from the shape, types, alignment and device alone, so that
- * the same product has the same bits.
+ * heuristics choose. The choice follows from the shape, types, alignment, device and the
+ * multiprocessors to use alone, so that the same product has the same bits while as many are {@link
+ * CudaDevice#leave left} to others.
  *
  * <p>cuBLASLt's matrices are column-major. A row-major [R,C] is a column-major [C,R] with the same
  * bytes, so out = a · b is computed as outᵀ = bᵀ · aᵀ: what cuBLASLt calls A is our b.
