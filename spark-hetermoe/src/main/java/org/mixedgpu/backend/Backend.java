@@ -10,7 +10,8 @@ import org.mixedgpu.tensor.Tensor;
  * allocated and none allocates; an output may not overlap an input unless the op says so. Ops
  * called on a {@link Lane}'s thread go to that lane, in order; elsewhere they go to the default
  * lane of this backend. Only {@link #read} and {@link #synchronize} wait for the device. Same
- * inputs, same shapes, same device: same bits, always, also between a cold and a warm JVM.
+ * inputs, same shapes, same device: same bits, always, also between a cold and a warm JVM; on a GPU
+ * while the same groups of NCCL are joined, to which it leaves a part of itself.
  *
  * <p>Shapes: R rows (tokens), H model width, N and K matrix extents, E experts, k experts per
  * token, V vocabulary, D head size. Wrong shapes or types are a {@code BAD_INPUT} with both shapes.

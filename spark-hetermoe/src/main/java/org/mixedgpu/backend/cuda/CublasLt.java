@@ -50,6 +50,11 @@ final class CublasLt {
     }
   }
 
+  /** Version, such as 120900, and file, for messages. */
+  static String library() {
+    return "cuBLASLt " + cublasLtGetVersion() + " of " + file;
+  }
+
   static void check(int status, String call, String context) {
     if (status != 0) {
       throw new MixedGpuException(

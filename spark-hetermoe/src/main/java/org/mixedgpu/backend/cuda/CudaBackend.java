@@ -61,7 +61,11 @@ public final class CudaBackend implements TrainingBackend {
     this.optimizer = new CudaOptimizer(device);
     this.attention = new CudaAttention(device);
     this.grouped = new CudaGroupedMatmul(device);
-    this.matrix = new CudaMatrix(device, elementwise);
+    try {
+      this.matrix = new CudaMatrix(device, elementwise);
+    } catch (RuntimeException e) {
+      throw CudaDevice.closing(e, device::close);
+    }
   }
 
   /** Kernels queued since it was opened; products of cuBLASLt count as one each. */
@@ -88,6 +92,7 @@ public final class CudaBackend implements TrainingBackend {
   public Tensor allocate(DType type, Shape shape) {
     CudaStream stream = begin();
     synchronized (stream) {
+      stream.opBegins();
       return device.memory().allocate(type, shape, stream);
     }
   }
@@ -578,12 +583,10 @@ public final class CudaBackend implements TrainingBackend {
   /** The calling thread's stream, for one op; the caller holds its monitor meanwhile. */
   private CudaStream begin() {
     device.makeCurrent();
-    CudaStream stream = device.current();
-    stream.opBegins();
-    return stream;
+    return device.current();
   }
 
-  /** An operand of an op on the stream. */
+  /** An operand of an op on the stream, whose monitor the caller holds. */
   private CudaTensor on(CudaStream stream, Tensor tensor) {
     if (tensor == null) {
       return null;
@@ -596,6 +599,7 @@ public final class CudaBackend implements TrainingBackend {
                   + " of this backend",
               device, tensor, tensor.getClass().getName()));
     }
+    stream.opBegins();
     operand.block().usedBy(stream);
     return operand;
   }

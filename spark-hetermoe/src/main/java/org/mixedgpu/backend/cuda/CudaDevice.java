@@ -46,6 +46,10 @@ final class CudaDevice implements AutoCloseable {
   private final Handle handle = new Handle();
   private final CUcontext context = new CUcontext();
   private final int driverVersion;
+
+  /** Number or PCI bus id. */
+  private final String asked;
+
   private final String model;
   private final ComputeCapability card;
   private final ComputeCapability capability;
@@ -75,7 +79,8 @@ final class CudaDevice implements AutoCloseable {
     CudaDriver.require(CudaDriver.LIBRARY);
     Path cacheFolder = KernelCache.folder(options.cacheDirectory());
     driverVersion = CudaDriver.open(cacheFolder);
-    find(options.device());
+    asked = options.device();
+    find(asked);
     model = model();
     card =
         new ComputeCapability(
@@ -94,21 +99,39 @@ final class CudaDevice implements AutoCloseable {
                         CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN));
     CudaLibraries libraries = CudaLibraries.ofThisProcess();
     nvrtc = new Nvrtc(libraries.open("NVRTC", libraryNames("nvrtc")));
+    if (!isOlderThanTheCard()) {
+      nvrtc.require(arch(), this);
+    }
     CublasLt.bind(libraries.open("cuBLASLt", libraryNames("cublasLt")));
     long[] bytes = new long[1];
     check(JCudaDriver.cuDeviceTotalMem(bytes, handle), "cuDeviceTotalMem", "");
     long limit = Math.min(options.memoryLimitBytes(), bytes[0]);
+    kernels = new Kernels(this, nvrtc, new KernelCache(cacheFolder, "NVRTC " + nvrtc.version()));
     check(JCudaDriver.cuDevicePrimaryCtxRetain(context, handle), "cuDevicePrimaryCtxRetain", "");
+    CudaStreams opened = null;
     try {
       makeCurrent();
       memory = new CudaMemory(this, "cuda-" + COUNT.incrementAndGet(), limit);
-      streams = new CudaStreams(this);
+      opened = new CudaStreams(this);
+      streams = opened;
       faults = new CudaFaults(this, streams.standard());
     } catch (RuntimeException e) {
+      if (opened != null) {
+        closing(e, opened::close);
+      }
       JCudaDriver.cuDevicePrimaryCtxRelease(handle);
       throw e;
     }
-    kernels = new Kernels(this, nvrtc, new KernelCache(cacheFolder, "NVRTC " + nvrtc.version()));
+  }
+
+  /** The failure, once what was opened before it is closed; tells of a failure of that too. */
+  static RuntimeException closing(RuntimeException failure, Runnable close) {
+    try {
+      close.run();
+    } catch (RuntimeException e) {
+      failure.addSuppressed(e);
+    }
+    return failure;
   }
 
   private void find(String device) {
@@ -116,7 +139,7 @@ final class CudaDevice implements AutoCloseable {
       check(
           JCudaDriver.cuDeviceGetByPCIBusId(handle, device),
           "cuDeviceGetByPCIBusId",
-          "PCI bus id " + device + "; CUDA_VISIBLE_DEVICES is " + visible());
+          "CUDA_VISIBLE_DEVICES is " + visible());
       return;
     }
     int[] count = new int[1];
@@ -130,7 +153,7 @@ final class CudaDevice implements AutoCloseable {
                   + " choose one of them or use the backend cpu",
               index, count[0], visible()));
     }
-    check(JCudaDriver.cuDeviceGet(handle, index), "cuDeviceGet", "GPU " + index);
+    check(JCudaDriver.cuDeviceGet(handle, index), "cuDeviceGet", "");
   }
 
   private static String visible() {
@@ -372,7 +395,7 @@ final class CudaDevice implements AutoCloseable {
   @Override
   public String toString() {
     return capability == null
-        ? "GPU " + model
+        ? "GPU " + (model == null ? asked : model)
         : "GPU " + ordinal() + " (" + model + ", compute capability " + capability + ")";
   }
 }

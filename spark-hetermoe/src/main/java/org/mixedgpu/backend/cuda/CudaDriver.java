@@ -66,7 +66,7 @@ final class CudaDriver {
     return version;
   }
 
-  private static void loadJCuda(Path lockFolder) {
+  static void loadJCuda(Path lockFolder) {
     Path file = lockFolder.resolve("jcuda.lock");
     try (FileChannel channel =
         FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.WRITE)) {
@@ -77,7 +77,10 @@ final class CudaDriver {
     } catch (IOException e) {
       throw new MixedGpuException(
           Fault.MISSING,
-          "Cannot lock " + file + " to unpack JCuda's library: " + e.getMessage(),
+          String.format(
+              "Cannot lock %s to unpack JCuda's library: %s; name another cache folder, or set"
+                  + " XDG_CACHE_HOME to one that can be written",
+              file, e),
           e);
     } catch (UnsatisfiedLinkError | NoClassDefFoundError e) {
       throw new MixedGpuException(
@@ -153,7 +156,8 @@ final class CudaDriver {
     }
   }
 
-  private static String next(int result) {
+  /** What to do about it. */
+  static String next(int result) {
     switch (result) {
       case CUresult.CUDA_ERROR_ILLEGAL_ADDRESS:
       case CUresult.CUDA_ERROR_LAUNCH_FAILED:
@@ -169,6 +173,9 @@ final class CudaDriver {
         return "; use smaller batches, or free the GPU of other processes (nvidia-smi)";
       case CUresult.CUDA_ERROR_NO_DEVICE:
         return "; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use the backend cpu";
+      case CUresult.CUDA_ERROR_INVALID_DEVICE:
+        return "; choose a GPU that nvidia-smi -L lists and that CUDA_VISIBLE_DEVICES does not"
+            + " hide, or use the backend cpu";
       default:
         return "";
     }

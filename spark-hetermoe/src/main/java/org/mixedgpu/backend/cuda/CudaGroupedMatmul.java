@@ -184,6 +184,7 @@ final class CudaGroupedMatmul {
         key,
         at ->
             TensorMaps.dense(
+                device,
                 type,
                 at.pointer,
                 new long[] {at.depth, at.rows, at.cols},

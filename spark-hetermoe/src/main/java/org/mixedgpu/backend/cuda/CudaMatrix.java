@@ -128,7 +128,7 @@ final class CudaMatrix {
       if (plans.size() >= MOST_PLANS) {
         plans.remove(plans.keySet().iterator().next()).close();
       }
-      plan = new MatrixPlan(handle, key, WORKSPACE_BYTES);
+      plan = new MatrixPlan(device, handle, key, WORKSPACE_BYTES);
       plans.put(key, plan);
     }
     return plan;

@@ -56,7 +56,12 @@ final class CudaStream {
         name);
     this.address = handle.address();
     this.scratch = new CudaScratch(device, this);
-    this.staging = new Staging(device, this);
+    try {
+      this.staging = new Staging(device, this);
+    } catch (RuntimeException e) {
+      JCudaDriver.cuStreamDestroy(handle);
+      throw e;
+    }
   }
 
   CUstream handle() {
@@ -84,8 +89,11 @@ final class CudaStream {
     return arguments;
   }
 
-  /** An op is about to be queued here. */
-  synchronized void opBegins() {
+  /**
+   * An op is about to be queued here. The caller holds the monitor until it is, so that no mark is
+   * between; once per operand does no harm.
+   */
+  void opBegins() {
     ops++;
   }
 
@@ -115,6 +123,7 @@ final class CudaStream {
 
   /** The moment at which the stream gets here; the caller closes it. */
   synchronized CudaStamp stamp() {
+    opBegins();
     CUevent event = device.timers().take();
     device.check(JCudaDriver.cuEventRecord(event, handle), "cuEventRecord", this);
     return new CudaStamp(device, event);

@@ -21,7 +21,11 @@ final class CudaStreams {
   CudaStreams(CudaDevice device) {
     this.device = device;
     this.standard = open("default");
-    this.freeing = open("freeing");
+    try {
+      this.freeing = open("freeing");
+    } catch (RuntimeException e) {
+      throw CudaDevice.closing(e, () -> close(standard));
+    }
   }
 
   /** For all threads that have none of their own. */

@@ -20,7 +20,7 @@ final class HopperAttention implements AttentionKernels {
 
   private final CudaDevice device;
   private final Predicate<AttentionCall> onePass;
-  private final HopperMaps maps = new HopperMaps();
+  private final HopperMaps maps;
 
   HopperAttention(CudaDevice device) {
     this(device, call -> HopperTiles.onePass(call, device.multiprocessors()));
@@ -32,6 +32,7 @@ final class HopperAttention implements AttentionKernels {
   HopperAttention(CudaDevice device, Predicate<AttentionCall> onePass) {
     this.device = device;
     this.onePass = onePass;
+    this.maps = new HopperMaps(device);
   }
 
   @Override

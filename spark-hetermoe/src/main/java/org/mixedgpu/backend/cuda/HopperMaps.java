@@ -15,6 +15,8 @@ final class HopperMaps {
   private record Key(
       long pointer, DType type, int batch, int rows, int heads, int headDim, int boxRows) {}
 
+  private final CudaDevice device;
+
   private final Map<Key, byte[]> maps =
       new LinkedHashMap<>(16, 0.75f, true) {
         @Override
@@ -22,6 +24,10 @@ final class HopperMaps {
           return size() > MOST;
         }
       };
+
+  HopperMaps(CudaDevice device) {
+    this.device = device;
+  }
 
   /** Of a tensor shaped as q, in boxes of one head and so many rows. */
   byte[] queries(AttentionCall call, CudaTensor tensor, int boxRows) {
@@ -45,12 +51,13 @@ final class HopperMaps {
             call.shape().headDim(),
             boxRows);
     synchronized (maps) {
-      return maps.computeIfAbsent(key, HopperMaps::make);
+      return maps.computeIfAbsent(key, this::make);
     }
   }
 
-  private static byte[] make(Key key) {
+  private byte[] make(Key key) {
     return TensorMaps.dense(
+        device,
         key.type,
         key.pointer,
         new long[] {key.batch, key.rows, key.heads, key.headDim},

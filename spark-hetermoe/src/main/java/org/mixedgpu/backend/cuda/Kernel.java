@@ -68,6 +68,10 @@ final class Kernel {
   }
 
   private synchronized void allow(int sharedBytes) {
+    // Another thread may have allowed more meanwhile, which stays.
+    if (sharedBytes <= allowedSharedBytes) {
+      return;
+    }
     Check.that(
         sharedBytes <= device.sharedBytesPerBlock(),
         "%s asks for %d bytes of shared memory; a block of %s has at most %d",
@@ -82,7 +86,7 @@ final class Kernel {
             sharedBytes),
         "cuFuncSetAttribute",
         name + ", " + sharedBytes + " bytes of dynamic shared memory");
-    allowedSharedBytes = Math.max(allowedSharedBytes, sharedBytes);
+    allowedSharedBytes = sharedBytes;
   }
 
   @Override

@@ -6,6 +6,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import jcuda.driver.CUfunction;
 import jcuda.driver.CUmodule;
 import jcuda.driver.JCudaDriver;
+import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.tensor.DType;
 
 /** The kernels of one device: compiled at first use, kept on disk and in memory. */
@@ -88,7 +89,7 @@ final class Kernels {
   }
 
   private CUmodule load(ModuleKey key, KernelSource source) {
-    byte[] cubin = cache.get(source, () -> nvrtc.compile(source));
+    byte[] cubin = cache.get(source, () -> compile(source));
     CUmodule module = new CUmodule();
     device.check(
         JCudaDriver.cuModuleLoadData(module, cubin),
@@ -97,12 +98,20 @@ final class Kernels {
     return module;
   }
 
+  private byte[] compile(KernelSource source) {
+    try {
+      return nvrtc.compile(source);
+    } catch (MixedGpuException e) {
+      throw new MixedGpuException(e.fault(), device + ": " + e.getMessage(), e);
+    }
+  }
+
   void close() {
     plain.clear();
     kernels.clear();
-    for (CUmodule module : modules.values()) {
-      device.check(JCudaDriver.cuModuleUnload(module), "cuModuleUnload", "");
-    }
+    modules.forEach(
+        (key, module) ->
+            device.check(JCudaDriver.cuModuleUnload(module), "cuModuleUnload", key.file + ".cu"));
     modules.clear();
   }
 }

@@ -8,8 +8,9 @@ import org.mixedgpu.tensor.DType;
 
 /**
  * How cuBLASLt computes the products of one shape: descriptors, and the algorithm that its
- * heuristics choose. The choice follows from the shape, types, alignment and device alone, so that
- * the same product has the same bits.
+ * heuristics choose. The choice follows from the shape, types, alignment, device and the
+ * multiprocessors to use alone, so that the same product has the same bits while as many are {@link
+ * CudaDevice#leave left} to others.
  *
  * <p>cuBLASLt's matrices are column-major. A row-major [R,C] is a column-major [C,R] with the same
  * bytes, so out = a · b is computed as outᵀ = bᵀ · aᵀ: what cuBLASLt calls A is our b.
@@ -42,6 +43,7 @@ final class MatrixPlan {
       int alignOut,
       int multiprocessors) {}
 
+  private final CudaDevice device;
   private final Key key;
   private final long descriptor;
   private final long layoutA;
@@ -53,7 +55,8 @@ final class MatrixPlan {
    */
   private final Memory algorithm = new Memory(CublasLt.HEURISTIC_BYTES);
 
-  MatrixPlan(long handle, Key key, long workspaceBytes) {
+  MatrixPlan(CudaDevice device, long handle, Key key, long workspaceBytes) {
+    this.device = device;
     this.key = key;
     try (Memory cell = new Memory(Long.BYTES)) {
       long at = Pointer.nativeValue(cell);
@@ -123,7 +126,12 @@ final class MatrixPlan {
     check(status, "cublasLtMatmulAlgoGetHeuristic");
     if (found == 0) {
       throw new MixedGpuException(
-          Fault.BUG, "cuBLASLt has no algorithm for " + key + "; please report it");
+          Fault.BUG,
+          String.format(
+              "%s has no algorithm for %s on %s; where the library is older than the GPU, install a"
+                  + " newer CUDA toolkit that the driver supports, or name the folder of one in %s"
+                  + " or -D%s; otherwise please report it",
+              CublasLt.library(), key, device, CudaLibraries.VARIABLE, CudaLibraries.PROPERTY));
     }
     check(algorithm.getInt(CublasLt.HEURISTIC_STATUS), "cublasLtMatmulAlgoGetHeuristic");
   }
@@ -197,7 +205,7 @@ final class MatrixPlan {
 
   private void check(int status, String call) {
     if (status != 0) {
-      CublasLt.check(status, call, key.toString());
+      CublasLt.check(status, call, device + ", " + key);
     }
   }
 }

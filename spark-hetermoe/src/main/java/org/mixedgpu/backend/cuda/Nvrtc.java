@@ -49,14 +49,16 @@ final class Nvrtc {
     int nvrtcGetPTX(Pointer program, byte[] ptx);
   }
 
+  private final String file;
   private final Calls calls;
   private final String version;
 
   Nvrtc(NativeLibrary library) {
-    this.calls = Native.load(library.getFile().toString(), Calls.class);
+    this.file = library.getFile().toString();
+    this.calls = Native.load(file, Calls.class);
     IntByReference major = new IntByReference();
     IntByReference minor = new IntByReference();
-    check(calls.nvrtcVersion(major, minor), "nvrtcVersion", library.getFile().toString());
+    check(calls.nvrtcVersion(major, minor), "nvrtcVersion", file);
     this.version = major.getValue() + "." + minor.getValue();
   }
 
@@ -67,11 +69,40 @@ final class Nvrtc {
 
   /** The oldest compute capability that it compiles for, times ten. */
   int lowestArch() {
+    return Arrays.stream(archs()).min().orElseThrow();
+  }
+
+  /**
+   * {@code MISSING} where it does not compile for this compute capability.
+   *
+   * @param arch the capability times ten, such as 90
+   * @param device that has it, for the message
+   */
+  void require(int arch, Object device) {
+    int[] archs = archs();
+    if (Arrays.stream(archs).noneMatch(known -> known == arch)) {
+      throw new MixedGpuException(
+          Fault.MISSING,
+          String.format(
+              "%s needs kernels for sm_%d; NVRTC %s of %s compiles for %s; install a newer CUDA"
+                  + " toolkit that the driver supports, or name the folder of one in %s or -D%s,"
+                  + " or use the backend cpu",
+              device,
+              arch,
+              version,
+              file,
+              Arrays.toString(archs),
+              CudaLibraries.VARIABLE,
+              CudaLibraries.PROPERTY));
+    }
+  }
+
+  private int[] archs() {
     IntByReference count = new IntByReference();
     check(calls.nvrtcGetNumSupportedArchs(count), "nvrtcGetNumSupportedArchs", version);
     int[] archs = new int[count.getValue()];
     check(calls.nvrtcGetSupportedArchs(archs), "nvrtcGetSupportedArchs", version);
-    return Arrays.stream(archs).min().orElseThrow();
+    return archs;
   }
 
   /**

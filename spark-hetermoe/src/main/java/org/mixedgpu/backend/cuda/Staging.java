@@ -16,22 +16,37 @@ final class Staging {
 
   private static final int LEAST_HALF_BYTES = 64 << 10;
 
-  /** At the start, for the device's fault record. */
-  private static final int HEADER_BYTES = 4096;
+  /** Pinned host memory, as the host and as the device see it. */
+  private record Pinned(Pointer pointer, ByteBuffer memory, long address) {}
 
   private final CudaDevice device;
   private final CudaStream stream;
   private final CudaEvent[] busy = new CudaEvent[2];
-  private Pointer pinned;
-  private ByteBuffer memory;
-  private long address;
+
+  /**
+   * For the device's fault record. A thread that waits for the stream reads it without the stream's
+   * monitor, so it stays the same until the stream is closed.
+   */
+  private final Pinned faults;
+
+  /** Used and replaced only by who holds the stream's monitor. */
+  private Pinned halves;
+
   private int halfBytes;
   private int turn;
 
   Staging(CudaDevice device, CudaStream stream) {
     this.device = device;
     this.stream = stream;
-    allocate(LEAST_HALF_BYTES);
+    this.faults = allocate(CudaFaults.BYTES);
+    clearFault();
+    try {
+      this.halves = allocate(2 * LEAST_HALF_BYTES);
+    } catch (RuntimeException e) {
+      JCudaDriver.cuMemFreeHost(faults.pointer);
+      throw e;
+    }
+    this.halfBytes = LEAST_HALF_BYTES;
   }
 
   /**
@@ -43,10 +58,11 @@ final class Staging {
     while (from.hasRemaining()) {
       int bytes = Math.min(halfBytes, from.remaining());
       int half = next();
-      memory.put(start(half), from, from.position(), bytes);
+      halves.memory.put(start(half), from, from.position(), bytes);
       from.position(from.position() + bytes);
       device.check(
-          DriverCalls.cuMemcpyHtoDAsync_v2(target, address + start(half), bytes, stream.address()),
+          DriverCalls.cuMemcpyHtoDAsync_v2(
+              target, halves.address + start(half), bytes, stream.address()),
           "cuMemcpyHtoDAsync",
           stream);
       busy[half] = stream.record();
@@ -60,14 +76,17 @@ final class Staging {
   void read(ByteBuffer to, long from) {
     fit(to.remaining());
     int total = to.remaining();
-    int parts = (total + halfBytes - 1) / halfBytes;
+    int parts = parts(total, halfBytes);
     // One part ahead: the device copies it while the one before is taken here.
     for (int part = 0; part <= parts; part++) {
       if (part < parts) {
         long offset = (long) part * halfBytes;
         device.check(
             DriverCalls.cuMemcpyDtoHAsync_v2(
-                address + start(part % 2), from + offset, length(part, total), stream.address()),
+                halves.address + start(part % 2),
+                from + offset,
+                length(part, total),
+                stream.address()),
             "cuMemcpyDtoHAsync",
             stream);
         busy[part % 2] = stream.record();
@@ -76,30 +95,35 @@ final class Staging {
         int half = (part - 1) % 2;
         busy[half].synchronize();
         busy[half] = null;
-        to.put(memory.slice(start(half), length(part - 1, total)));
+        to.put(halves.memory.slice(start(half), length(part - 1, total)));
       }
     }
+  }
+
+  /** How many copies so many bytes take. */
+  static int parts(int total, int halfBytes) {
+    return (int) (((long) total + halfBytes - 1) / halfBytes);
   }
 
   private int length(int part, int total) {
     return (int) Math.min(halfBytes, total - (long) part * halfBytes);
   }
 
-  /** Starts a copy of the fault record to the header. */
-  void fetchFaults(long record) {
+  /** Starts a copy of the device's fault record. */
+  void fetchFaults(long from) {
     device.check(
-        DriverCalls.cuMemcpyDtoHAsync_v2(address, record, CudaFaults.BYTES, stream.address()),
+        DriverCalls.cuMemcpyDtoHAsync_v2(faults.address, from, CudaFaults.BYTES, stream.address()),
         "cuMemcpyDtoHAsync",
         stream);
   }
 
   /** What {@link #fetchFaults} has brought. */
   int fault(int field) {
-    return memory.getInt(field * Integer.BYTES);
+    return faults.memory.getInt(field * Integer.BYTES);
   }
 
   void clearFault() {
-    memory.putInt(0, 0);
+    faults.memory.putInt(0, 0);
   }
 
   /** The half whose turn it is, once the device is done with it. */
@@ -114,39 +138,46 @@ final class Staging {
   }
 
   private int start(int half) {
-    return HEADER_BYTES + half * halfBytes;
+    return half * halfBytes;
   }
 
   private void fit(int bytes) {
     if (bytes > 2 * halfBytes && halfBytes < MOST_HALF_BYTES) {
-      release();
       int wanted = Math.min(MOST_HALF_BYTES, Integer.highestOneBit(bytes - 1));
-      allocate(Math.max(wanted, LEAST_HALF_BYTES));
+      int half = Math.max(wanted, LEAST_HALF_BYTES);
+      drain();
+      Pinned old = halves;
+      halves = allocate(2 * half);
+      halfBytes = half;
+      free(old);
     }
   }
 
-  private void allocate(int half) {
+  private Pinned allocate(int bytes) {
     Pointer fresh = new Pointer();
-    int bytes = HEADER_BYTES + 2 * half;
     device.check(
         JCudaDriver.cuMemHostAlloc(fresh, bytes, JCudaDriver.CU_MEMHOSTALLOC_PORTABLE),
         "cuMemHostAlloc",
         bytes + " bytes of pinned host memory");
-    pinned = fresh;
-    memory = fresh.getByteBuffer(0, bytes).order(ByteOrder.LITTLE_ENDIAN);
-    address = com.sun.jna.Pointer.nativeValue(Native.getDirectBufferPointer(memory));
-    halfBytes = half;
-    clearFault();
+    ByteBuffer memory = fresh.getByteBuffer(0, bytes).order(ByteOrder.LITTLE_ENDIAN);
+    return new Pinned(
+        fresh, memory, com.sun.jna.Pointer.nativeValue(Native.getDirectBufferPointer(memory)));
   }
 
-  private void release() {
+  /** Waits until the device is done with both halves. */
+  private void drain() {
     next();
     next();
     device.check(JCudaDriver.cuStreamSynchronize(stream.handle()), "cuStreamSynchronize", stream);
-    device.check(JCudaDriver.cuMemFreeHost(pinned), "cuMemFreeHost", stream);
+  }
+
+  private void free(Pinned pinned) {
+    device.check(JCudaDriver.cuMemFreeHost(pinned.pointer), "cuMemFreeHost", stream);
   }
 
   void close() {
-    release();
+    drain();
+    free(halves);
+    free(faults);
   }
 }

@@ -45,20 +45,22 @@ final class TensorMaps {
    * Describes a dense, row-major tensor. Sizes are given as in {@code Shape}, the last one
    * contiguous.
    *
+   * @param device that has it, for messages
    * @param type F32, F16 or BF16
    * @param pointer device address, a multiple of 16
    * @param sizes 2 to 5 dimensions; the last one a multiple of 16 bytes
    * @param box elements per dimension, 1 to 256; the last one at most as wide as the swizzle
    * @return 128 bytes to be passed by value as a {@code __grid_constant__} parameter
    */
-  static byte[] dense(DType type, long pointer, long[] sizes, int[] box, Swizzle swizzle) {
+  static byte[] dense(
+      Object device, DType type, long pointer, long[] sizes, int[] box, Swizzle swizzle) {
     long[] strides = new long[sizes.length - 1];
     long bytes = type.bytes();
     for (int i = sizes.length - 1; i > 0; i--) {
       bytes *= sizes[i];
       strides[i - 1] = bytes;
     }
-    return strided(type, pointer, sizes, strides, box, swizzle);
+    return strided(device, type, pointer, sizes, strides, box, swizzle);
   }
 
   /**
@@ -68,7 +70,13 @@ final class TensorMaps {
    *     16
    */
   static byte[] strided(
-      DType type, long pointer, long[] sizes, long[] strides, int[] box, Swizzle swizzle) {
+      Object device,
+      DType type,
+      long pointer,
+      long[] sizes,
+      long[] strides,
+      int[] box,
+      Swizzle swizzle) {
     int rank = sizes.length;
     Check.input(
         rank >= 2 && rank <= 5 && strides.length == rank - 1 && box.length == rank,
@@ -105,9 +113,10 @@ final class TensorMaps {
       throw new MixedGpuException(
           Fault.BUG,
           String.format(
-              "cuTensorMapEncodeTiled failed with status %d for %s%s at 0x%x, strides %s bytes, box"
-                  + " %s, swizzle %s; it needs a pointer and strides that are multiples of 16 bytes",
+              "cuTensorMapEncodeTiled failed with status %d on %s for %s%s at 0x%x, strides %s"
+                  + " bytes, box %s, swizzle %s; it needs a pointer and strides that are multiples of 16 bytes",
               status,
+              device,
               type,
               Arrays.toString(sizes),
               pointer,

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
+import jcuda.driver.CUresult;
 import org.assertj.core.api.AbstractThrowableAssert;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -50,6 +51,19 @@ class CudaDriverTest {
     } catch (MixedGpuException e) {
       return false;
     }
+  }
+
+  @Test
+  void aFolderThatCannotBeLockedIsNamedAndWhatToDo() {
+    Path nowhere = folder.resolve("nowhere");
+    isMissing(() -> CudaDriver.loadJCuda(nowhere))
+        .hasMessageContainingAll(nowhere.toString(), "another cache folder", "XDG_CACHE_HOME");
+  }
+
+  @Test
+  void aHiddenGpuIsToldWhatToDo() {
+    assertThat(CudaDriver.next(CUresult.CUDA_ERROR_INVALID_DEVICE))
+        .contains("CUDA_VISIBLE_DEVICES", "nvidia-smi", "backend cpu");
   }
 
   @Test

@@ -24,7 +24,7 @@ class TensorMapsTest {
   }
 
   private static void map(long[] sizes, int[] box) {
-    TensorMaps.dense(DType.BF16, 1 << 20, sizes, box, TensorMaps.Swizzle.BYTES_128);
+    TensorMaps.dense("GPU 0", DType.BF16, 1 << 20, sizes, box, TensorMaps.Swizzle.BYTES_128);
   }
 
   private static void refused(Runnable call, String... texts) {
