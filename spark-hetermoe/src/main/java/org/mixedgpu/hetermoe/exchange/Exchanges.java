@@ -52,7 +52,7 @@ public final class Exchanges {
               setting.equals("network")
                   ? List.of()
                   : members(network, backend, own(host, backend)));
-    } catch (RuntimeException e) {
+    } catch (Throwable e) {
       network.abort("rank " + network.rank() + " could not connect: " + e.getMessage());
       network.close();
       throw e;

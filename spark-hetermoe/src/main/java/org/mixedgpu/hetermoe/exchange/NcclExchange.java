@@ -102,7 +102,7 @@ public final class NcclExchange implements Exchange {
     NcclExchange exchange;
     try {
       exchange = new NcclExchange(host, maker, backend, summing, limit);
-    } catch (RuntimeException e) {
+    } catch (Throwable e) {
       host.abort("rank " + host.rank() + " could not connect: " + e.getMessage());
       host.close();
       throw e;
@@ -111,7 +111,7 @@ public final class NcclExchange implements Exchange {
       host.whenBroken(exchange::breakUp);
       exchange.connect(flows);
       return exchange;
-    } catch (RuntimeException e) {
+    } catch (Throwable e) {
       exchange.abort("rank " + host.rank() + " could not connect: " + e.getMessage());
       exchange.close();
       throw e;

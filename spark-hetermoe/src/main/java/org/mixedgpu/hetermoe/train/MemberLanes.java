@@ -21,6 +21,7 @@ import org.mixedgpu.hetermoe.plan.Timeline;
  * Used by the member's main thread; {@link #fail} by any.
  */
 final class MemberLanes implements AutoCloseable {
+  private final Backend backend;
   private final Exchange exchange;
   private final Map<LaneKind, Lane> lanes = new EnumMap<>(LaneKind.class);
   private final AtomicReference<MixedGpuException> first = new AtomicReference<>();
@@ -29,10 +30,20 @@ final class MemberLanes implements AutoCloseable {
   /** Why the exchange is broken; null where it is not. */
   private volatile String broken;
 
-  MemberLanes(Backend backend, Exchange exchange, String member) {
+  /** Opens nothing yet, so that a lane that can't be opened is a failure like any other. */
+  MemberLanes(Backend backend, Exchange exchange) {
+    this.backend = backend;
     this.exchange = exchange;
     this.stamps = new TaskStamps(backend, exchange.rank());
     exchange.whenBroken(reason -> broken = reason);
+  }
+
+  /**
+   * Opens the lanes.
+   *
+   * @param member for the names of their threads
+   */
+  void open(String member) {
     for (LaneKind kind : LaneKind.values()) {
       String name = member + "-" + kind.label();
       // Peers wait for messages, while compute has other micro-batches.

@@ -100,6 +100,8 @@ class ZebraFaultTest {
     "3, read, 20, expert-3-combine",
     "3, write, 40, ",
     "2, sumSquares, 8, ",
+    "2, lane, 1, ",
+    "0, urgentLane, 2, ",
     "3, allocate, 30, ",
     "0, allocate, 80, "
   })
