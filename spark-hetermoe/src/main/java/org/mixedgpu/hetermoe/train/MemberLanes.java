@@ -142,23 +142,31 @@ final class MemberLanes implements AutoCloseable {
       interrupted |= drain(lane);
     }
     closeLanes();
-    stamps.close();
-    if (interrupted) {
-      Thread.currentThread().interrupt();
+    try {
+      stamps.close();
+    } finally {
+      if (interrupted) {
+        Thread.currentThread().interrupt();
+      }
     }
   }
 
   /** Waits until a lane has nothing left to do; returns whether an interrupt came. */
-  private static boolean drain(Lane lane) {
+  private boolean drain(Lane lane) {
     boolean interrupted = false;
-    Event end = lane.record();
-    while (!end.reached()) {
-      try {
-        end.synchronize();
-      } catch (RuntimeException e) {
-        // The lane's failure, and then the end is reached, or an interrupt.
-        interrupted |= Thread.interrupted();
+    try {
+      Event end = lane.record();
+      while (!end.reached()) {
+        try {
+          end.synchronize();
+        } catch (RuntimeException e) {
+          // The lane's failure, and then the end is reached, or an interrupt.
+          interrupted |= Thread.interrupted();
+        }
       }
+    } catch (RuntimeException e) {
+      // The lane's thread is done and its device has failed for good: nothing works there any more.
+      fail("waiting for lane " + lane.name(), e);
     }
     return interrupted;
   }
