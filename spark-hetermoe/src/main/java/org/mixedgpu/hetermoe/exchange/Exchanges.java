@@ -53,9 +53,10 @@ public final class Exchanges {
                   ? List.of()
                   : members(network, backend, own(host, backend)));
     } catch (Throwable e) {
-      network.abort("rank " + network.rank() + " could not connect: " + e.getMessage());
-      network.close();
-      throw e;
+      try (Exchange last = network) {
+        network.abort("rank " + network.rank() + " could not connect: " + e.getMessage());
+        throw e;
+      }
     }
     if (network.rank() == 0) {
       LOG.info("Rows pass through {}", choice.reason());

@@ -103,18 +103,20 @@ public final class NcclExchange implements Exchange {
     try {
       exchange = new NcclExchange(host, maker, backend, summing, limit);
     } catch (Throwable e) {
-      host.abort("rank " + host.rank() + " could not connect: " + e.getMessage());
-      host.close();
-      throw e;
+      try (Exchange last = host) {
+        host.abort("rank " + host.rank() + " could not connect: " + e.getMessage());
+        throw e;
+      }
     }
     try {
       host.whenBroken(exchange::breakUp);
       exchange.connect(flows);
       return exchange;
     } catch (Throwable e) {
-      exchange.abort("rank " + host.rank() + " could not connect: " + e.getMessage());
-      exchange.close();
-      throw e;
+      try (Exchange last = exchange) {
+        exchange.abort("rank " + host.rank() + " could not connect: " + e.getMessage());
+        throw e;
+      }
     }
   }
 

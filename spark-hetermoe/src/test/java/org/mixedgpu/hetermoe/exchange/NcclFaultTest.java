@@ -3,6 +3,7 @@ package org.mixedgpu.hetermoe.exchange;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.lang.reflect.Proxy;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -350,6 +351,40 @@ class NcclFaultTest {
     members.get(1).abort("rank 1 has ended without a word");
     close(members);
     assertThat(told).containsExactly("rank 1 has ended without a word");
+  }
+
+  @Test
+  void whatFailsInTheCleanupDoesNotHideWhyNobodyCouldConnect() {
+    InProcessExchange of = hosts(2).get(0);
+    Exchange host =
+        (Exchange)
+            Proxy.newProxyInstance(
+                getClass().getClassLoader(),
+                new Class<?>[] {Exchange.class},
+                (proxy, method, arguments) -> {
+                  Object result = method.invoke(of, arguments);
+                  if (method.getName().equals("close")) {
+                    throw new IllegalStateException("can't close");
+                  }
+                  return result;
+                });
+    assertThatThrownBy(
+            () ->
+                NcclExchange.connect(
+                    host,
+                    (backend, name, blocks, limit) -> {
+                      throw new NoClassDefFoundError("planted");
+                    },
+                    backends.get(0),
+                    TestNccl.star(2),
+                    new int[] {0},
+                    TestNccl.LIMIT))
+        .isInstanceOf(NoClassDefFoundError.class)
+        .satisfies(
+            e ->
+                assertThat(e.getSuppressed())
+                    .singleElement()
+                    .satisfies(late -> assertThat(late).hasMessage("can't close")));
   }
 
   @Test
