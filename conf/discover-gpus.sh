@@ -41,7 +41,11 @@ else
   found=""
   while IFS=, read -r index capability; do
     generation=$(awk -v c="$capability" '$1 == c {print $2}' <<< "$known")
-    [ -n "$generation" ] || fail "GPU $index has compute capability $capability, which gpus.json does not know"
+    if [ -z "$generation" ]; then
+      echo "discover-gpus.sh: GPU $index is left out: it has compute capability $capability, which" \
+        "$catalogue does not know; add it there" >&2
+      continue
+    fi
     found+="$index $generation"$'\n'
   done <<< "$gpus"
 fi

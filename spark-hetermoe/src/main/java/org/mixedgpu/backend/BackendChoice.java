@@ -6,7 +6,6 @@ import java.util.OptionalInt;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
-import org.mixedgpu.device.GpuCatalogue;
 import org.mixedgpu.device.GpuInventory;
 
 /**
@@ -77,10 +76,7 @@ public record BackendChoice(
   }
 
   private CudaOptions cudaOptions(OptionalInt gpu) {
-    String device =
-        gpu.isEmpty()
-            ? FIRST
-            : GpuInventory.ofThisMachine(GpuCatalogue.builtIn()).gpu(gpu.getAsInt()).busId();
+    String device = gpu.isEmpty() ? FIRST : GpuInventory.busId(gpu.getAsInt());
     return new CudaOptions(device, precision.type().orElse(null), memoryLimitBytes, null);
   }
 

@@ -9,8 +9,13 @@ import org.mixedgpu.base.Check;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
 
-/** The GPUs of one machine, real or emulated. */
-public record GpuInventory(List<Gpu> gpus) {
+/**
+ * The GPUs of one machine, real or emulated.
+ *
+ * @param gpus of the generations that the catalogue knows
+ * @param unknown a sentence for each other GPU, which says what to do about it
+ */
+public record GpuInventory(List<Gpu> gpus, List<String> unknown) {
   private static final List<String> QUERY =
       List.of(
           "nvidia-smi",
@@ -35,10 +40,30 @@ public record GpuInventory(List<Gpu> gpus) {
 
   public GpuInventory {
     gpus = List.copyOf(gpus);
+    unknown = List.copyOf(unknown);
   }
 
   /** Asks {@code nvidia-smi}; {@code MISSING} where there is none. */
   public static GpuInventory ofThisMachine(GpuCatalogue catalogue) {
+    return parse(ask(), catalogue);
+  }
+
+  /**
+   * Where the GPU of this index is plugged in, whatever its generation and those of the others;
+   * {@code MISSING} where there is none.
+   */
+  public static String busId(int index) {
+    return busId(ask(), index);
+  }
+
+  static String busId(String csv, int index) {
+    return lines(csv).stream()
+        .filter(fields -> fields[0].equals("" + index))
+        .findFirst()
+        .orElseThrow(() -> missing(index, csv.strip()))[4];
+  }
+
+  private static String ask() {
     try {
       Process process = new ProcessBuilder(QUERY).redirectErrorStream(true).start();
       process.getOutputStream().close();
@@ -52,7 +77,7 @@ public record GpuInventory(List<Gpu> gpus) {
         throw new MixedGpuException(
             Fault.MISSING, "nvidia-smi failed with " + process.exitValue() + ": " + out.strip());
       }
-      return parse(out, catalogue);
+      return out;
     } catch (IOException e) {
       throw new MixedGpuException(
           Fault.MISSING,
@@ -70,24 +95,40 @@ public record GpuInventory(List<Gpu> gpus) {
   /** Reads lines such as {@code 0, NVIDIA H200, 9.0, 143771, 00000000:19:00.0}. */
   static GpuInventory parse(String csv, GpuCatalogue catalogue) {
     List<Gpu> gpus = new ArrayList<>();
+    List<String> unknown = new ArrayList<>();
+    for (String[] fields : lines(csv)) {
+      String generation;
+      try {
+        generation = catalogue.generation(ComputeCapability.parse(fields[2]));
+      } catch (MixedGpuException e) {
+        // The others are none the worse for a card that nobody may want.
+        unknown.add("GPU " + fields[0] + " (" + fields[1] + ") is left out: " + e.getMessage());
+        continue;
+      }
+      gpus.add(
+          new Gpu(
+              Integer.parseInt(fields[0]),
+              fields[1],
+              generation,
+              Long.parseLong(fields[3]),
+              fields[4]));
+    }
+    return new GpuInventory(gpus, unknown);
+  }
+
+  /** The five fields of each GPU. */
+  private static List<String[]> lines(String csv) {
+    List<String[]> lines = new ArrayList<>();
     for (String line : csv.lines().filter(l -> !l.isBlank()).toList()) {
-      String[] fields = line.split(",");
+      String[] fields = line.strip().split("\\s*,\\s*");
       Check.input(
-          fields.length == 5
-              && fields[0].strip().matches("\\d+")
-              && fields[3].strip().matches("\\d+"),
+          fields.length == 5 && fields[0].matches("\\d+") && fields[3].matches("\\d+"),
           "nvidia-smi said '%s'; expected index, name, compute capability, MiB, bus id: the driver"
               + " may be too old to know compute_cap",
           line);
-      gpus.add(
-          new Gpu(
-              Integer.parseInt(fields[0].strip()),
-              fields[1].strip(),
-              catalogue.generation(ComputeCapability.parse(fields[2])),
-              Long.parseLong(fields[3].strip()),
-              fields[4].strip()));
+      lines.add(fields);
     }
-    return new GpuInventory(gpus);
+    return lines;
   }
 
   /** Pretends: {@code hopper:1,volta:2} is one Hopper GPU and two Volta GPUs. */
@@ -104,7 +145,7 @@ public record GpuInventory(List<Gpu> gpus) {
         gpus.add(new Gpu(gpus.size(), "emulated", pair[0], 0, ""));
       }
     }
-    return new GpuInventory(gpus);
+    return new GpuInventory(gpus, List.of());
   }
 
   /** The GPU of this index; {@code MISSING} where there is none. */
@@ -112,11 +153,12 @@ public record GpuInventory(List<Gpu> gpus) {
     return gpus.stream()
         .filter(g -> g.index() == index)
         .findFirst()
-        .orElseThrow(
-            () ->
-                new MixedGpuException(
-                    Fault.MISSING,
-                    "There is no GPU " + index + " on this machine; nvidia-smi lists " + gpus));
+        .orElseThrow(() -> missing(index, gpus + " " + String.join("; ", unknown)));
+  }
+
+  private static MixedGpuException missing(int index, String found) {
+    return new MixedGpuException(
+        Fault.MISSING, "There is no GPU " + index + " on this machine; nvidia-smi lists " + found);
   }
 
   public List<Gpu> ofGeneration(String generation) {

@@ -52,11 +52,29 @@ class GpuInventoryTest {
     assertThatThrownBy(() -> inventory.gpu(2))
         .hasMessageContaining("no GPU 2")
         .hasMessageContaining("NVIDIA H200");
-    assertThatThrownBy(
-            () -> GpuInventory.parse("0, Tesla K80, 3.7, 11441, 00000000:05:00.0", catalogue))
-        .hasMessageContaining("compute capability 3.7");
     assertThatThrownBy(() -> GpuInventory.parse("No devices were found", catalogue))
         .hasMessageContaining("No devices were found");
+  }
+
+  /** A card that nobody asks for must not keep others from their work. */
+  @Test
+  void aCardThatTheCatalogueLacksIsLeftOut() {
+    String csv =
+        "0, Tesla K80, 3.7, 11441, 00000000:05:00.0\n"
+            + "1, Tesla V100-SXM2-16GB, 7.0, 16160, 00000000:3B:00.0\n";
+    GpuInventory inventory = GpuInventory.parse(csv, catalogue);
+    assertThat(inventory.gpus()).containsExactly(VOLTA);
+    assertThat(inventory.unknown())
+        .singleElement()
+        .asString()
+        .startsWith("GPU 0 (Tesla K80) is left out: ")
+        .contains("compute capability 3.7", "spark.hetermoe.gpuCatalogue");
+    assertThatThrownBy(() -> inventory.gpu(0)).hasMessageContaining("compute capability 3.7");
+    assertThat(GpuInventory.busId(csv, 0)).isEqualTo("00000000:05:00.0");
+    assertThat(GpuInventory.busId(csv, 1)).isEqualTo("00000000:3B:00.0");
+    assertThatThrownBy(() -> GpuInventory.busId(csv, 2))
+        .hasMessageContaining("no GPU 2")
+        .hasMessageContaining("Tesla K80");
   }
 
   @Test
@@ -90,6 +108,10 @@ class GpuInventoryTest {
     assertThat(script("", SCRIPT.toString())).contains("say which generation");
     Files.writeString(smi, "#!/bin/sh\nprintf '0, 3.7\\n'\n");
     assertThat(script("", SCRIPT.toString(), "volta")).contains("does not know");
+    Files.writeString(smi, "#!/bin/sh\nprintf '0, 3.7\\n1, 7.0\\n'\n");
+    assertThat(script("", SCRIPT.toString(), "volta"))
+        .contains("GPU 0 is left out")
+        .endsWith("{\"name\": \"gpu-volta\", \"addresses\": [\"1\"]}");
   }
 
   private String script(String emulated, String... command) throws Exception {

@@ -2,7 +2,9 @@ package org.mixedgpu.cake.prefill;
 
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.nn.DecoderModel;
 import org.mixedgpu.nn.KvCache;
@@ -14,6 +16,10 @@ import org.mixedgpu.tensor.Tensor;
 final class NextToken implements AutoCloseable {
   private final DecoderModel model;
   private final Backend backend;
+
+  /** All tensors, or those that there was memory for. */
+  private final List<Tensor> open = new ArrayList<>();
+
   private final Tensor hiddenRow;
 
   /** The hidden row in F32: the same tensor where the backend computes in it. */
@@ -29,17 +35,25 @@ final class NextToken implements AutoCloseable {
     backend = model.backend();
     int vocab = model.config().vocab();
     int width = model.config().hidden();
-    hiddenRow = backend.allocate(backend.computeType(), Shape.of(1, width));
-    hiddenFloats =
-        backend.computeType() == DType.F32
-            ? hiddenRow
-            : backend.allocate(DType.F32, Shape.of(1, width));
-    logitsRow = backend.allocate(DType.F32, Shape.of(1, vocab));
     host =
         ByteBuffer.allocateDirect(Math.max(vocab, width) * Float.BYTES)
             .order(ByteOrder.LITTLE_ENDIAN);
     hidden = new float[width];
     logits = new float[vocab];
+    try {
+      hiddenRow = allocate(backend.computeType(), width);
+      hiddenFloats = backend.computeType() == DType.F32 ? hiddenRow : allocate(DType.F32, width);
+      logitsRow = allocate(DType.F32, vocab);
+    } catch (RuntimeException e) {
+      close();
+      throw e;
+    }
+  }
+
+  private Tensor allocate(DType type, int width) {
+    Tensor row = backend.allocate(type, Shape.of(1, width));
+    open.add(row);
+    return row;
   }
 
   void compute(int[] tokens, int from, KvCache cache) {
@@ -83,8 +97,6 @@ final class NextToken implements AutoCloseable {
 
   @Override
   public void close() {
-    hiddenRow.close();
-    hiddenFloats.close();
-    logitsRow.close();
+    open.forEach(Tensor::close);
   }
 }

@@ -61,13 +61,18 @@ public final class PrefillRunner implements AutoCloseable {
     this.snapshot = snapshot;
     this.options = options;
     cache = model.cache(options.maxTokens());
+    BackLoader opened = null;
     try {
-      loader = new BackLoader(backend, cache, store, options.rate(), pace, options.readsInFlight());
+      opened = new BackLoader(backend, cache, store, options.rate(), pace, options.readsInFlight());
       output = new NextToken(model);
-    } catch (RuntimeException e) {
-      cache.close();
-      throw e;
+    } catch (Throwable e) {
+      // Errors too: host memory may be what is short, and the backend outlives this runner.
+      try (KvCache last = cache;
+          BackLoader first = opened) {
+        throw e;
+      }
     }
+    loader = opened;
   }
 
   /** Prefills a prompt of 1 to maxTokens tokens. */

@@ -45,6 +45,23 @@ final class CudaLibraries {
    * @param names file names, best first, such as {@code libnvrtc.so.12}
    */
   NativeLibrary open(String what, List<String> names) {
+    return open(
+        "The CUDA backend needs " + what,
+        names,
+        "install the CUDA toolkit, or name the folder in "
+            + VARIABLE
+            + " or -D"
+            + PROPERTY
+            + ", or use the backend cpu");
+  }
+
+  /**
+   * Opens the first of these that can be opened; {@code MISSING} when none can.
+   *
+   * @param need who needs what, for messages
+   * @param advice what to do where there is none, for messages
+   */
+  NativeLibrary open(String need, List<String> names, String advice) {
     List<String> tried = new ArrayList<>();
     for (String name : names) {
       for (Path folder : folders) {
@@ -64,10 +81,8 @@ final class CudaLibraries {
     throw new MixedGpuException(
         Fault.MISSING,
         String.format(
-            "The CUDA backend needs %s and found neither of %s in %s nor where the loader looks"
-                + " (%s); install the CUDA toolkit, or name the folder in %s or -D%s, or use the"
-                + " backend cpu",
-            what, names, folders, String.join("; ", tried), VARIABLE, PROPERTY));
+            "%s and found neither of %s in %s nor where the loader looks (%s); %s",
+            need, names, folders, String.join("; ", tried), advice));
   }
 
   private NativeLibrary attempt(String name, List<String> tried) {

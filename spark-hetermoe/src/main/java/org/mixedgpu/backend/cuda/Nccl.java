@@ -3,6 +3,7 @@ package org.mixedgpu.backend.cuda;
 import com.sun.jna.Library;
 import com.sun.jna.Memory;
 import com.sun.jna.Native;
+import com.sun.jna.NativeLibrary;
 import com.sun.jna.Pointer;
 import com.sun.jna.Structure;
 import com.sun.jna.ptr.IntByReference;
@@ -87,7 +88,7 @@ final class Nccl {
   }
 
   private Nccl() {
-    String file = CudaLibraries.ofThisProcess().open("NCCL", List.of(FILE)).getFile().toString();
+    String file = library(CudaLibraries.ofThisProcess()).getFile().toString();
     calls = Native.load(file, Calls.class);
     IntByReference found = new IntByReference();
     check(calls.ncclGetVersion(found), "ncclGetVersion", "of " + file);
@@ -100,6 +101,20 @@ final class Nccl {
                   + " spark.hetermoe.exchange=network",
               text(version), file, text(OLDEST)));
     }
+  }
+
+  static NativeLibrary library(CudaLibraries libraries) {
+    return libraries.open(
+        "Rows that pass from GPU to GPU need NCCL",
+        List.of(FILE),
+        "install NVIDIA's NCCL (the package libnccl2, or the PyPI wheel nvidia-nccl-cu13 or"
+            + " nvidia-nccl-cu12, as the driver's CUDA is) and name the folder of "
+            + FILE
+            + " in the executors' "
+            + CudaLibraries.VARIABLE
+            + " or -D"
+            + CudaLibraries.PROPERTY
+            + ", or set spark.hetermoe.exchange=network");
   }
 
   /** {@code MISSING} where there is none that can be used. */

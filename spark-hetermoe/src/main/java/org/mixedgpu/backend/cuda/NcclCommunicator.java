@@ -23,7 +23,7 @@ import org.mixedgpu.tensor.Tensor;
  * host's memory. Calls are queued on the calling thread's stream and return; a send and its receive
  * take place when both ends have reached them, so both ends must queue the same messages in the
  * same order, and a rank that both sends and receives can wait in a circle. One thread at a time;
- * {@link #abort} by any.
+ * {@link #check} and {@link #abort} by any.
  *
  * <p>The calls never block inside NCCL (its communicators are opened non-blocking), so that a peer
  * that died can't keep this process: {@link #abort} ends what waits, here and on the device. What
@@ -41,7 +41,10 @@ public final class NcclCommunicator implements AutoCloseable {
   private final int blocks;
   private final Duration limit;
   private final ReentrantLock lock = new ReentrantLock();
+
+  /** With the lock. */
   private final IntByReference state = new IntByReference();
+
   private int rank = -1;
 
   /** Null before the group is joined, and when aborted or closed: NCCL has freed it then. */
@@ -313,6 +316,26 @@ public final class NcclCommunicator implements AutoCloseable {
       } else {
         LockSupport.parkNanos(LOOK_NANOS);
       }
+    }
+  }
+
+  /**
+   * Throws what has failed in NCCL's own threads, where it has: no call need come back with that,
+   * as when a connection is lost while messages wait on the device. Does not wait; any thread may
+   * ask at any time.
+   */
+  public void check() {
+    lock.lock();
+    try {
+      if (handle == null) {
+        return;
+      }
+      device.makeCurrent();
+      nccl.check(
+          nccl.calls().ncclCommGetAsyncError(handle, state), "ncclCommGetAsyncError", toString());
+      nccl.check(state.getValue(), "NCCL's own work", toString());
+    } finally {
+      lock.unlock();
     }
   }
 

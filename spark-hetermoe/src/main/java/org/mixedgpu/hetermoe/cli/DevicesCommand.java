@@ -116,6 +116,7 @@ final class DevicesCommand implements Callable<Integer> {
           gpu.name(),
           gpu.memoryMib());
     }
+    found.unknown().forEach(out::println);
   }
 
   private static void list(GpuCatalogue catalogue, PrintWriter out) {

@@ -23,8 +23,13 @@ public record ExchangeChoice(boolean nccl, String reason) {
    *
    * @param gpu host and PCI bus id of its GPU; empty where it has none
    * @param ncclVersion of its process, such as 22800; 0 where it can't be used
+   * @param without why it can't be used; empty where it can, or nobody looked
    */
-  public record Member(String gpu, int ncclVersion) {}
+  public record Member(String gpu, int ncclVersion, String without) {
+    public Member(String gpu, int ncclVersion) {
+      this(gpu, ncclVersion, "");
+    }
+  }
 
   /**
    * Decides.
@@ -78,7 +83,8 @@ public record ExchangeChoice(boolean nccl, String reason) {
         against.add("ranks " + other + " and " + rank + " share a GPU (" + member.gpu() + ")");
       }
       if (member.ncclVersion() == 0) {
-        against.add("rank " + rank + " has no libnccl.so.2 that can be used");
+        against.add(
+            "rank " + rank + " has no libnccl.so.2 that can be used" + why(member, members));
       } else if (member.ncclVersion() != members.get(0).ncclVersion()) {
         against.add(
             "rank "
@@ -93,5 +99,17 @@ public record ExchangeChoice(boolean nccl, String reason) {
       against.add("there is one member");
     }
     return against;
+  }
+
+  /** In full for the first member of this reason. */
+  private static String why(Member member, List<Member> members) {
+    if (member.without().isEmpty()) {
+      return "";
+    }
+    List<String> reasons = members.stream().map(Member::without).toList();
+    int first = reasons.indexOf(member.without());
+    return members.get(first) == member
+        ? " (" + member.without() + ")"
+        : ", for the same reason as rank " + first;
   }
 }

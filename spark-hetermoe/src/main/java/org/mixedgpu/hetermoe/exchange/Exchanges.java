@@ -52,10 +52,11 @@ public final class Exchanges {
               setting.equals("network")
                   ? List.of()
                   : members(network, backend, own(host, backend)));
-    } catch (RuntimeException e) {
-      network.abort("rank " + network.rank() + " could not connect: " + e.getMessage());
-      network.close();
-      throw e;
+    } catch (Throwable e) {
+      try (Exchange last = network) {
+        network.abort("rank " + network.rank() + " could not connect: " + e.getMessage());
+        throw e;
+      }
     }
     if (network.rank() == 0) {
       LOG.info("Rows pass through {}", choice.reason());
@@ -67,16 +68,16 @@ public final class Exchanges {
     if (backend.kind() != BackendKind.CUDA) {
       return new ExchangeChoice.Member("", 0);
     }
-    int version = 0;
+    String gpu = host + " " + NcclCommunicator.busId(backend);
     try {
-      version = NcclCommunicator.version();
+      return new ExchangeChoice.Member(gpu, NcclCommunicator.version());
     } catch (MixedGpuException e) {
       if (e.fault() != Fault.MISSING) {
         throw e;
       }
       LOG.info("No NCCL: {}", e.getMessage());
+      return new ExchangeChoice.Member(gpu, 0, e.getMessage());
     }
-    return new ExchangeChoice.Member(host + " " + NcclCommunicator.busId(backend), version);
   }
 
   private static List<ExchangeChoice.Member> members(
@@ -98,9 +99,11 @@ public final class Exchanges {
 
   static int[] encode(ExchangeChoice.Member member) {
     byte[] gpu = member.gpu().getBytes(StandardCharsets.UTF_8);
-    int[] words = new int[2 + (gpu.length + 3) / 4];
+    byte[] without = member.without().getBytes(StandardCharsets.UTF_8);
+    int[] words = new int[3 + (gpu.length + without.length + 3) / 4];
     ByteBuffer bytes = ByteBuffer.allocate(4 * words.length);
-    bytes.putInt(member.ncclVersion()).putInt(gpu.length).put(gpu).rewind();
+    bytes.putInt(member.ncclVersion()).putInt(gpu.length).putInt(without.length);
+    bytes.put(gpu).put(without).rewind();
     bytes.asIntBuffer().get(words);
     return words;
   }
@@ -110,7 +113,11 @@ public final class Exchanges {
     bytes.asIntBuffer().put(words);
     int version = bytes.getInt();
     byte[] gpu = new byte[bytes.getInt()];
-    bytes.get(gpu);
-    return new ExchangeChoice.Member(new String(gpu, StandardCharsets.UTF_8), version);
+    byte[] without = new byte[bytes.getInt()];
+    bytes.get(gpu).get(without);
+    return new ExchangeChoice.Member(
+        new String(gpu, StandardCharsets.UTF_8),
+        version,
+        new String(without, StandardCharsets.UTF_8));
   }
 }

@@ -36,8 +36,8 @@ import org.mixedgpu.tensor.Tensor;
  * the header's way only: a receive that was queued while the rows are still computed would keep
  * multiprocessors from the receiver's own work all that time.
  *
- * <p>When the other exchange is aborted or loses a peer, the groups are aborted: what waits in them
- * ends within seconds, and every later call fails with the reason.
+ * <p>When the other exchange is aborted or loses a peer, or NCCL itself fails, the groups are
+ * aborted: what waits in them ends within seconds, and every later call fails with the reason.
  */
 public final class NcclExchange implements Exchange {
   private static final String CONTROL = "nccl";
@@ -75,7 +75,7 @@ public final class NcclExchange implements Exchange {
     this.backend = backend;
     this.summing = summing.clone();
     this.limit = limit;
-    this.groups = new NcclGroups(host.rank(), limit);
+    this.groups = new NcclGroups(host.rank(), limit, this::abort);
     this.nothing = backend.allocate(DType.I32, Shape.of(2));
   }
 
@@ -102,19 +102,21 @@ public final class NcclExchange implements Exchange {
     NcclExchange exchange;
     try {
       exchange = new NcclExchange(host, maker, backend, summing, limit);
-    } catch (RuntimeException e) {
-      host.abort("rank " + host.rank() + " could not connect: " + e.getMessage());
-      host.close();
-      throw e;
+    } catch (Throwable e) {
+      try (Exchange last = host) {
+        host.abort("rank " + host.rank() + " could not connect: " + e.getMessage());
+        throw e;
+      }
     }
     try {
       host.whenBroken(exchange::breakUp);
       exchange.connect(flows);
       return exchange;
-    } catch (RuntimeException e) {
-      exchange.abort("rank " + host.rank() + " could not connect: " + e.getMessage());
-      exchange.close();
-      throw e;
+    } catch (Throwable e) {
+      try (Exchange last = exchange) {
+        exchange.abort("rank " + host.rank() + " could not connect: " + e.getMessage());
+        throw e;
+      }
     }
   }
 

@@ -17,6 +17,9 @@ import org.slf4j.LoggerFactory;
  * The NCCL groups of one member: they work together, break together and end together. Groups are
  * aborted side by side, each in a thread of its own: NCCL does not return from an abort before the
  * group's work on the GPU has ended, and that may wait for another group's.
+ *
+ * <p>While there are groups, a thread looks every second for what has failed in NCCL's own threads:
+ * whoever waits on a device calls nothing that could say so.
  */
 final class NcclGroups {
   private static final Logger LOG = LoggerFactory.getLogger(NcclGroups.class);
@@ -27,24 +30,60 @@ final class NcclGroups {
   /** The device's work ends at once; beyond that NCCL waits for peers, which may hang. */
   private static final Duration ABORT_LIMIT = Duration.ofSeconds(10);
 
+  private static final long LOOK_MILLIS = 1000;
+
   private final int rank;
   private final Duration limit;
+  private final Consumer<String> abort;
   private final Map<String, NcclCommunicator> groups = new LinkedHashMap<>();
   private final List<Thread> aborting = new ArrayList<>();
   private volatile String broken;
+  private Thread watch;
+  private boolean closing;
 
   /**
    * @param limit how long leaving all groups may take
+   * @param abort aborts the exchange of these groups, for a reason that nobody knows yet
    */
-  NcclGroups(int rank, Duration limit) {
+  NcclGroups(int rank, Duration limit, Consumer<String> abort) {
     this.rank = rank;
     this.limit = limit;
+    this.abort = abort;
   }
 
   /** Adds a group before it is joined, so that a break ends its joining too. */
   synchronized void add(String name, NcclCommunicator group) {
     refuseIfBroken();
     groups.put(name, group);
+    if (watch == null) {
+      watch = new Thread(this::watch, "nccl-watch-rank-" + rank);
+      watch.setDaemon(true);
+      watch.start();
+    }
+  }
+
+  /** Until the groups are closed or broken. */
+  private void watch() {
+    try {
+      for (List<NcclCommunicator> open = next(); !open.isEmpty(); open = next()) {
+        open.forEach(NcclCommunicator::check);
+      }
+    } catch (RuntimeException e) {
+      awaitEnd(CAUSE_MILLIS);
+      if (isWatched()) {
+        abort.accept("rank " + rank + " can't go on: " + e.getMessage());
+      }
+    }
+  }
+
+  /** Those to look at, after a while; none where that has ended. */
+  private synchronized List<NcclCommunicator> next() {
+    awaitEnd(LOOK_MILLIS);
+    return isWatched() ? List.copyOf(groups.values()) : List.of();
+  }
+
+  private synchronized boolean isWatched() {
+    return !closing && broken == null;
   }
 
   /** Null where there is none. */
@@ -71,17 +110,18 @@ final class NcclGroups {
       call.run();
     } catch (MixedGpuException e) {
       if (e.fault() == Fault.MISSING) {
-        awaitCause();
+        awaitEnd(CAUSE_MILLIS);
         refuseIfBroken();
       }
       throw e;
     }
   }
 
-  private synchronized void awaitCause() {
-    long deadline = System.nanoTime() + CAUSE_MILLIS * 1_000_000;
+  /** Waits until the groups are closed or broken, but not for ever. */
+  private synchronized void awaitEnd(long millis) {
+    long deadline = System.nanoTime() + millis * 1_000_000;
     try {
-      for (long left = CAUSE_MILLIS; broken == null && left > 0; ) {
+      for (long left = millis; isWatched() && left > 0; ) {
         wait(left);
         left = (deadline - System.nanoTime()) / 1_000_000;
       }
@@ -125,6 +165,11 @@ final class NcclGroups {
 
   /** Leaves all groups, which have no work any more, or waits for their abort. */
   void close() {
+    synchronized (this) {
+      // Peers leave too, and what their leaving looks like from here is no failure.
+      closing = true;
+      notifyAll();
+    }
     RuntimeException failure = broken == null ? leave() : null;
     if (failure != null && broken == null) {
       breakUp("rank " + rank + " could not close: " + failure.getMessage(), reason -> {});

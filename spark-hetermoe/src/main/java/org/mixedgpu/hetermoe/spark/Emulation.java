@@ -1,8 +1,6 @@
 package org.mixedgpu.hetermoe.spark;
 
-import java.io.ByteArrayInputStream;
 import java.io.Serializable;
-import java.nio.ByteBuffer;
 import java.util.Locale;
 import java.util.Map;
 import org.mixedgpu.backend.TrainingBackend;
@@ -10,9 +8,8 @@ import org.mixedgpu.backend.emulated.EmulatedBackend;
 import org.mixedgpu.backend.emulated.Slowdown;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.device.GenerationGap;
-import org.mixedgpu.device.GpuCatalogue;
+import org.mixedgpu.hetermoe.spark.device.ChosenCatalogue;
 import org.mixedgpu.io.FileStore;
-import org.mixedgpu.io.RangeReader;
 
 /**
  * Which members pretend to be how much slower: those of the older generation, as the catalogue says
@@ -39,24 +36,13 @@ record Emulation(String generation, double attention, double experts, String car
         "emulate=catalogue needs two generations; both resources are gpu-%s",
         newer);
     GenerationGap gap =
-        catalogue(HeterMoeConf.GPU_CATALOGUE.read(settings), store)
+        ChosenCatalogue.read(HeterMoeConf.GPU_CATALOGUE.read(settings), store)
             .gap(newer, older, Math.toIntExact(p.value(TrainOptions.SEQUENCE_LENGTH)));
     return new Emulation(
         older,
         gap.attention().value(),
         gap.experts().value(),
         gap.slowerCard() + " behind " + gap.fasterCard());
-  }
-
-  private static GpuCatalogue catalogue(String path, FileStore store) {
-    if (path.isEmpty()) {
-      return GpuCatalogue.builtIn();
-    }
-    try (RangeReader file = store.open(path)) {
-      ByteBuffer bytes = ByteBuffer.allocate(Math.toIntExact(file.size()));
-      file.readFully(0, bytes);
-      return GpuCatalogue.read(new ByteArrayInputStream(bytes.array()), path);
-    }
   }
 
   private static String generation(String resource) {

@@ -9,10 +9,10 @@ import scala.Tuple2;
 /**
  * The file systems of a Spark application: {@code spark.hadoop.*} over what is on the class path.
  */
-final class HadoopSettings {
+public final class HadoopSettings {
   private HadoopSettings() {}
 
-  static HadoopFileStore store(SparkConf conf) {
+  public static HadoopFileStore store(SparkConf conf) {
     Map<String, String> settings = new TreeMap<>();
     for (Tuple2<String, String> pair : conf.getAllWithPrefix("spark.hadoop.")) {
       settings.put(pair._1(), pair._2());

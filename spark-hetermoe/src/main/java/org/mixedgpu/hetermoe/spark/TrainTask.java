@@ -6,6 +6,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.IntStream;
 import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.hetermoe.exchange.Exchange;
 import org.mixedgpu.hetermoe.exchange.Exchanges;
 import org.mixedgpu.hetermoe.exchange.RowFlow;
@@ -81,8 +82,24 @@ record TrainTask(
     // In the order in which they may be closed: whoever holds tensors before their backend.
     try (TrainingBackend backend =
             emulation.slowed(deployment.open(member.addresses()), member.generation());
-        Exchange exchange = exchange(member, backend);
-        CorpusBatches batches = new CorpusBatches(deployment.store(), corpus, batchSize, seed)) {
+        Exchange exchange = exchange(member, backend)) {
+      try {
+        return train(member, job, backend, exchange);
+      } catch (Throwable e) {
+        // Before the exchange closes: that waits for peers, who wait for this member.
+        exchange.abort(
+            "rank "
+                + member.rank()
+                + " failed: "
+                + (e instanceof MixedGpuException ? e.getMessage() : e.toString()));
+        throw e;
+      }
+    }
+  }
+
+  private Outcome train(
+      MemberContext member, ZebraJob job, TrainingBackend backend, Exchange exchange) {
+    try (CorpusBatches batches = new CorpusBatches(deployment.store(), corpus, batchSize, seed)) {
       LOG.info("Rank {} ({}) computes on {}", member.rank(), member.role(), backend.name());
       Weights weights = new Weights(backend, member);
       MemberReport report =

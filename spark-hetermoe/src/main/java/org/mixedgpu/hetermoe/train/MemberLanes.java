@@ -21,6 +21,7 @@ import org.mixedgpu.hetermoe.plan.Timeline;
  * Used by the member's main thread; {@link #fail} by any.
  */
 final class MemberLanes implements AutoCloseable {
+  private final Backend backend;
   private final Exchange exchange;
   private final Map<LaneKind, Lane> lanes = new EnumMap<>(LaneKind.class);
   private final AtomicReference<MixedGpuException> first = new AtomicReference<>();
@@ -29,10 +30,20 @@ final class MemberLanes implements AutoCloseable {
   /** Why the exchange is broken; null where it is not. */
   private volatile String broken;
 
-  MemberLanes(Backend backend, Exchange exchange, String member) {
+  /** Opens nothing yet, so that a lane that can't be opened is a failure like any other. */
+  MemberLanes(Backend backend, Exchange exchange) {
+    this.backend = backend;
     this.exchange = exchange;
     this.stamps = new TaskStamps(backend, exchange.rank());
     exchange.whenBroken(reason -> broken = reason);
+  }
+
+  /**
+   * Opens the lanes.
+   *
+   * @param member for the names of their threads
+   */
+  void open(String member) {
     for (LaneKind kind : LaneKind.values()) {
       String name = member + "-" + kind.label();
       // Peers wait for messages, while compute has other micro-batches.
@@ -131,23 +142,31 @@ final class MemberLanes implements AutoCloseable {
       interrupted |= drain(lane);
     }
     closeLanes();
-    stamps.close();
-    if (interrupted) {
-      Thread.currentThread().interrupt();
+    try {
+      stamps.close();
+    } finally {
+      if (interrupted) {
+        Thread.currentThread().interrupt();
+      }
     }
   }
 
   /** Waits until a lane has nothing left to do; returns whether an interrupt came. */
-  private static boolean drain(Lane lane) {
+  private boolean drain(Lane lane) {
     boolean interrupted = false;
-    Event end = lane.record();
-    while (!end.reached()) {
-      try {
-        end.synchronize();
-      } catch (RuntimeException e) {
-        // The lane's failure, and then the end is reached, or an interrupt.
-        interrupted |= Thread.interrupted();
+    try {
+      Event end = lane.record();
+      while (!end.reached()) {
+        try {
+          end.synchronize();
+        } catch (RuntimeException e) {
+          // The lane's failure, and then the end is reached, or an interrupt.
+          interrupted |= Thread.interrupted();
+        }
       }
+    } catch (RuntimeException e) {
+      // The lane's thread is done and its device has failed for good: nothing works there any more.
+      fail("waiting for lane " + lane.name(), e);
     }
     return interrupted;
   }

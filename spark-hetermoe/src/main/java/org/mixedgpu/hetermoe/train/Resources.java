@@ -12,7 +12,7 @@ final class Resources implements AutoCloseable {
     return resource;
   }
 
-  /** Closes all, last opened first; throws the first failure, after having tried all. */
+  /** Closes all, last opened first; then throws the first failure, with later ones suppressed. */
   @Override
   public void close() {
     RuntimeException first = null;
@@ -22,6 +22,8 @@ final class Resources implements AutoCloseable {
       } catch (Exception e) {
         if (first == null) {
           first = e instanceof RuntimeException r ? r : new IllegalStateException(e);
+        } else if (first != e) {
+          first.addSuppressed(e);
         }
       }
     }

@@ -64,17 +64,16 @@ public final class ZebraMember {
   public MemberReport run() {
     Role role = job.plan().role(exchange.rank());
     String name = (role == Role.ATTENTION ? "attention-" : "expert-") + exchange.rank();
-    MemberLanes lanes = new MemberLanes(backend, exchange, name);
-    Resources resources = new Resources();
-    try {
-      return new Run(role, lanes, resources).train();
-    } catch (Throwable e) {
-      // Errors too: peers must not wait for a member that has run out of memory.
-      throw lanes.firstFailure(e);
-    } finally {
-      // Lanes first: their work uses the tensors.
-      lanes.close();
-      resources.close();
+    // Lanes close first: their work uses the tensors. What fails then does not hide the cause.
+    try (Resources resources = new Resources();
+        MemberLanes lanes = new MemberLanes(backend, exchange)) {
+      try {
+        lanes.open(name);
+        return new Run(role, lanes, resources).train();
+      } catch (Throwable e) {
+        // Errors too: peers must not wait for a member that has run out of memory.
+        throw lanes.firstFailure(e);
+      }
     }
   }
 

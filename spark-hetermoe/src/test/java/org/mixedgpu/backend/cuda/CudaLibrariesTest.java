@@ -60,6 +60,30 @@ class CudaLibrariesTest {
     assertThat(tried).containsExactly("libx.so.13", second.toString(), "libx.so.12");
   }
 
+  /** Neither the CUDA toolkit nor the backend cpu helps a member that lacks NCCL. */
+  @Test
+  void aMissingNcclIsNotToldToInstallTheToolkit() {
+    CudaLibraries none =
+        new CudaLibraries(
+            List.of(folder),
+            name -> {
+              throw new UnsatisfiedLinkError("no " + name);
+            });
+    assertThatThrownBy(() -> Nccl.library(none))
+        .isInstanceOfSatisfying(
+            MixedGpuException.class, e -> assertThat(e.fault()).isEqualTo(Fault.MISSING))
+        .hasMessageContainingAll(
+            folder.toString(),
+            "no libnccl.so.2",
+            "libnccl2",
+            "nvidia-nccl-cu13",
+            "nvidia-nccl-cu12",
+            "MIXEDGPU_CUDA_PATH",
+            "spark.hetermoe.exchange=network")
+        .hasMessageNotContaining("toolkit")
+        .hasMessageNotContaining("backend");
+  }
+
   @Test
   void librariesAreNotNewerThanTheDriverNorTooNewForTheCard() {
     assertThat(CudaDriver.libraries("nvrtc", 13_000, 90))

@@ -85,6 +85,9 @@ public final class SimulatedNccl implements Nccl.Calls {
     boolean aborted;
     boolean left;
 
+    /** What its own threads have failed with; 0 where they have not. */
+    int failure;
+
     /** Queued and not ended. */
     final List<Op> open = new ArrayList<>();
 
@@ -128,6 +131,15 @@ public final class SimulatedNccl implements Nccl.Calls {
   /** All later calls that queue a kernel return this. */
   public synchronized void failWith(int result) {
     failure = result;
+  }
+
+  /** What a rank's groups do in threads of their own has failed; no call comes back with that. */
+  public synchronized void failBetweenCalls(int index, int result) {
+    for (Rank rank : ranks.values()) {
+      if (rank.index == index && !rank.left) {
+        rank.failure = result;
+      }
+    }
   }
 
   /** The most that any group was told. */
@@ -195,7 +207,8 @@ public final class SimulatedNccl implements Nccl.Calls {
 
   @Override
   public synchronized int ncclCommGetAsyncError(Pointer communicator, IntByReference error) {
-    error.setValue(rank(communicator).state);
+    Rank rank = rank(communicator);
+    error.setValue(rank.failure == Nccl.SUCCESS ? rank.state : rank.failure);
     return Nccl.SUCCESS;
   }
 

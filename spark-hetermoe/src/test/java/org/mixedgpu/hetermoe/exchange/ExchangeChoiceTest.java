@@ -42,6 +42,16 @@ class ExchangeChoiceTest {
     refused("there is one member", FIRST);
   }
 
+  /** Who looks at the driver's error must not need an executor's log. */
+  @Test
+  void whyAMemberHasNoNcclIsSaidOnce() {
+    String reason = "NCCL 2.17.1 was found and 2.18.0 or later is needed";
+    Member second = new Member("b 0000:19:00.0", 0, reason);
+    Member third = new Member("c 0000:19:00.0", 0, reason);
+    refused("rank 1 has no libnccl.so.2 that can be used (" + reason + ");", FIRST, second, third);
+    refused("rank 2 has no libnccl.so.2 that can be used, for the same", FIRST, second, third);
+  }
+
   /** Encryption that was asked for is never given up for speed. */
   @Test
   void whereSparkEncryptsRowsDontPassThroughNccl() {
@@ -69,7 +79,12 @@ class ExchangeChoiceTest {
 
   @Test
   void factsSurviveTheWayToOthers() {
-    for (Member member : List.of(FIRST, new Member("", 0), new Member("köln 0:1:2.3", 1))) {
+    for (Member member :
+        List.of(
+            FIRST,
+            new Member("", 0),
+            new Member("köln 0:1:2.3", 1),
+            new Member("b 0000:19:00.0", 0, "not in [/usr/lib/ö]"))) {
       assertThat(Exchanges.decode(Exchanges.encode(member))).isEqualTo(member);
     }
   }

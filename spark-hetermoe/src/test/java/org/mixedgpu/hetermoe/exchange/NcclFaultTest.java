@@ -3,11 +3,14 @@ package org.mixedgpu.hetermoe.exchange;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.lang.reflect.Proxy;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.BrokenBarrierException;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
@@ -41,7 +44,7 @@ class NcclFaultTest {
   private final List<NcclExchange> connected = new ArrayList<>();
 
   @AfterEach
-  void nothingIsLeft() {
+  void nothingIsLeft() throws InterruptedException {
     // Whatever a failed test has left waiting.
     connected.forEach(member -> member.abort("the test is over"));
     for (Lane lane : lanes) {
@@ -51,11 +54,28 @@ class NcclFaultTest {
         assertThat(e).hasMessageContaining("Work on lane");
       }
     }
+    connected.forEach(NcclExchange::close);
     tensors.forEach(Tensor::close);
     assertThat(backends).allMatch(backend -> SimulatedGpu.left(backend) == 0);
     // Throws if the exchange has left a tensor open.
     backends.forEach(TrainingBackend::close);
     assertThat(nccl.crimes()).isEmpty();
+    nobodyWatches();
+  }
+
+  private static void nobodyWatches() throws InterruptedException {
+    // A thread that was told to end has ended soon.
+    for (int i = 0; i < 200 && !watching().isEmpty(); i++) {
+      Thread.sleep(5);
+    }
+    assertThat(watching()).isEmpty();
+  }
+
+  private static List<String> watching() {
+    return Thread.getAllStackTraces().keySet().stream()
+        .map(Thread::getName)
+        .filter(name -> name.startsWith("nccl-watch"))
+        .toList();
   }
 
   private List<InProcessExchange> hosts(int size) {
@@ -198,7 +218,13 @@ class NcclFaultTest {
     List<NcclExchange> members = connect(deaf, TestNccl.star(2), Duration.ofMillis(900));
     Tensor rows = rows(0);
     Lane sender = lane(0, "sender");
-    sender.submit(() -> members.get(0).channel("tokens").send(1, new int[0], rows));
+    CountDownLatch queued = new CountDownLatch(1);
+    sender.submit(
+        () -> {
+          members.get(0).channel("tokens").send(1, new int[0], rows);
+          queued.countDown();
+        });
+    queued.await();
     awaitWaiting(1);
     members.get(0).abort("no patience");
     // What waited on the device has ended, though NCCL waits for rank 1.
@@ -275,6 +301,90 @@ class NcclFaultTest {
         .hasMessageContaining("NCCL group tokens, rank 0");
     members.get(0).abort("rank 0 failed");
     close(members);
+  }
+
+  /** A lost connection while all processes live: nobody calls anything that could say so. */
+  @Test
+  void whatFailsBetweenCallsEndsAllThatWaits() throws Exception {
+    List<NcclExchange> members = connect(2);
+    List<String> told = new CopyOnWriteArrayList<>();
+    members.get(1).whenBroken(told::add);
+    Tensor sent = rows(0);
+    Tensor got = rows(0);
+    lane(0, "sender").submit(() -> members.get(0).channel("tokens").send(1, new int[0], sent));
+    awaitWaiting(1);
+    CompletableFuture<Message> receiving =
+        CompletableFuture.supplyAsync(() -> members.get(0).channel("back").receive(1, got));
+    nccl.failBetweenCalls(0, 6);
+    String reason =
+        "rank 0 can't go on: NCCL's own work failed with 6 (simulated error): NCCL group"
+            + " tokens, rank 0";
+    assertThatThrownBy(() -> receiving.get(SECONDS, TimeUnit.SECONDS))
+        .cause()
+        .isInstanceOf(ExchangeAbortedException.class)
+        .hasMessageContaining(reason);
+    for (int i = 0; i < 200 && told.isEmpty(); i++) {
+      Thread.sleep(5);
+    }
+    assertThat(told).singleElement().asString().startsWith(reason);
+    close(members);
+    assertThat(nccl.waiting()).isZero();
+  }
+
+  @Test
+  void nobodyWatchesGroupsThatAreClosed() throws Exception {
+    List<NcclExchange> members = connect(2);
+    assertThat(watching()).containsExactlyInAnyOrder("nccl-watch-rank-0", "nccl-watch-rank-1");
+    close(members);
+    nobodyWatches();
+  }
+
+  @Test
+  void whoWasLostIsSaidAlsoWhereNcclFailsBetweenCalls() throws Exception {
+    List<NcclExchange> members = connect(2);
+    List<String> told = new CopyOnWriteArrayList<>();
+    members.get(0).whenBroken(told::add);
+    nccl.failBetweenCalls(0, 6);
+    // It is seen by then, and who it was is not known yet.
+    Thread.sleep(1500);
+    assertThat(told).isEmpty();
+    members.get(1).abort("rank 1 has ended without a word");
+    close(members);
+    assertThat(told).containsExactly("rank 1 has ended without a word");
+  }
+
+  @Test
+  void whatFailsInTheCleanupDoesNotHideWhyNobodyCouldConnect() {
+    InProcessExchange of = hosts(2).get(0);
+    Exchange host =
+        (Exchange)
+            Proxy.newProxyInstance(
+                getClass().getClassLoader(),
+                new Class<?>[] {Exchange.class},
+                (proxy, method, arguments) -> {
+                  Object result = method.invoke(of, arguments);
+                  if (method.getName().equals("close")) {
+                    throw new IllegalStateException("can't close");
+                  }
+                  return result;
+                });
+    assertThatThrownBy(
+            () ->
+                NcclExchange.connect(
+                    host,
+                    (backend, name, blocks, limit) -> {
+                      throw new NoClassDefFoundError("planted");
+                    },
+                    backends.get(0),
+                    TestNccl.star(2),
+                    new int[] {0},
+                    TestNccl.LIMIT))
+        .isInstanceOf(NoClassDefFoundError.class)
+        .satisfies(
+            e ->
+                assertThat(e.getSuppressed())
+                    .singleElement()
+                    .satisfies(late -> assertThat(late).hasMessage("can't close")));
   }
 
   @Test

@@ -42,7 +42,8 @@ class MemberLanesTest {
     TrainingBackend cpu = Backends.cpu(new CpuOptions(1, Long.MAX_VALUE));
     backend = stamps.over(withFakeTime(cpu));
     exchange = InProcessExchange.group(List.of(backend), ZebraGang.LIMITS).get(0);
-    lanes = new MemberLanes(backend, exchange, "attention-0");
+    lanes = new MemberLanes(backend, exchange);
+    lanes.open("attention-0");
   }
 
   @AfterEach

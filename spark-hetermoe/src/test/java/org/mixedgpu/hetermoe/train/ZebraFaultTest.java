@@ -15,6 +15,9 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.mixedgpu.backend.Event;
+import org.mixedgpu.backend.Lane;
+import org.mixedgpu.backend.Stamp;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
@@ -100,6 +103,8 @@ class ZebraFaultTest {
     "3, read, 20, expert-3-combine",
     "3, write, 40, ",
     "2, sumSquares, 8, ",
+    "2, lane, 1, ",
+    "0, urgentLane, 2, ",
     "3, allocate, 30, ",
     "0, allocate, 80, "
   })
@@ -117,6 +122,73 @@ class ZebraFaultTest {
     assertAllName(outcomes, rank, "injected in " + op);
     assertThat(((MixedGpuException) outcomes.get(rank).failure()).fault())
         .isEqualTo(Fault.EXHAUSTED);
+  }
+
+  /** A rank's device fails before step 3; then no event can be asked, and a stamp says so too. */
+  private static final class BrokenDevice implements ZebraGang.Fault {
+    private final int rank;
+    private final AtomicInteger given = new AtomicInteger();
+    private volatile boolean broken;
+
+    BrokenDevice(int rank) {
+      this.rank = rank;
+    }
+
+    @Override
+    public TrainingBackend backend(int of, TrainingBackend backend) {
+      return of == rank ? (TrainingBackend) fragile(TrainingBackend.class, backend) : backend;
+    }
+
+    private Object fragile(Class<?> type, Object of) {
+      return Proxy.newProxyInstance(
+          getClass().getClassLoader(),
+          new Class<?>[] {type},
+          (proxy, method, arguments) -> {
+            if (broken && method.getName().equals("reached")) {
+              throw new MixedGpuException(Fault.MISSING, "no event can be asked");
+            }
+            try {
+              Object result = method.invoke(of, arguments);
+              return switch (method.getName()) {
+                case "lane", "urgentLane" -> fragile(Lane.class, result);
+                case "record" -> fragile(Event.class, result);
+                case "stamp" -> new FragileStamp((Stamp) result);
+                default -> result;
+              };
+            } catch (InvocationTargetException e) {
+              throw e.getCause();
+            }
+          });
+    }
+
+    private final class FragileStamp implements Stamp {
+      private final Stamp inner;
+
+      FragileStamp(Stamp inner) {
+        this.inner = inner;
+      }
+
+      @Override
+      public long nanosSince(Stamp earlier) {
+        return inner.nanosSince(((FragileStamp) earlier).inner);
+      }
+
+      /** One span is open then, and both its stamps are counted as given back. */
+      @Override
+      public void close() {
+        if (broken && given.incrementAndGet() == 2) {
+          throw new MixedGpuException(Fault.MISSING, "a stamp can't be given back");
+        }
+      }
+    }
+
+    @Override
+    public void beforeStep(int of, long step) {
+      if (of == rank && step == 3) {
+        broken = true;
+        throw new MixedGpuException(Fault.MISSING, "the device is broken");
+      }
+    }
   }
 
   @Test
@@ -137,6 +209,19 @@ class ZebraFaultTest {
       }
     }
     assertThat(failed).isGreaterThan(15);
+  }
+
+  /** As after an illegal address on a GPU: from then on everything fails, the cleanup too. */
+  @Test
+  void whatFailsInTheCleanupDoesNotHideTheCause() throws Exception {
+    BrokenDevice fault = new BrokenDevice(2);
+    List<ZebraGang.Outcome> outcomes = run(fault);
+    assertAllName(outcomes, 2, "the device is broken");
+    Throwable failure = outcomes.get(2).failure();
+    assertThat(failure).hasMessageStartingWith("Training rank 2 failed in ");
+    assertThat(failure.getSuppressed())
+        .singleElement()
+        .satisfies(e -> assertThat(e).hasMessage("a stamp can't be given back"));
   }
 
   @Test

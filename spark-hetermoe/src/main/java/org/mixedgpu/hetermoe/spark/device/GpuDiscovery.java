@@ -11,7 +11,9 @@ import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.device.GpuCatalogue;
 import org.mixedgpu.device.GpuInventory;
 import org.mixedgpu.device.GpuInventory.Gpu;
+import org.mixedgpu.hetermoe.spark.HadoopSettings;
 import org.mixedgpu.hetermoe.spark.HeterMoeConf;
+import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
@@ -21,9 +23,11 @@ import org.slf4j.LoggerFactory;
  * spark.resources.discoveryPlugin=org.mixedgpu.hetermoe.spark.device.GpuDiscovery}; it runs before
  * {@code --jars} are fetched, so the jar must be on the class path of Workers or executors.
  * Emulated GPUs come from {@code spark.hetermoe.emulatedGpus} or the environment's {@code
- * HETERMOE_EMULATED_GPUS}.
+ * HETERMOE_EMULATED_GPUS}. Generations are those of {@code spark.hetermoe.gpuCatalogue}, as the
+ * Worker or executor has it; a GPU of another is left out with a warning.
  */
 public final class GpuDiscovery implements ResourceDiscoveryPlugin {
+  private static final Logger LOG = LoggerFactory.getLogger(GpuDiscovery.class);
   private static final String PREFIX = "gpu-";
 
   @Override
@@ -32,7 +36,9 @@ public final class GpuDiscovery implements ResourceDiscoveryPlugin {
     if (!name.equals("gpu") && !name.startsWith(PREFIX)) {
       return Optional.empty();
     }
-    GpuCatalogue catalogue = GpuCatalogue.builtIn();
+    GpuCatalogue catalogue =
+        ChosenCatalogue.read(
+            conf.get(HeterMoeConf.GPU_CATALOGUE.key(), ""), HadoopSettings.store(conf));
     String emulated =
         conf.get(
             HeterMoeConf.EMULATED_GPUS.key(),
@@ -41,6 +47,8 @@ public final class GpuDiscovery implements ResourceDiscoveryPlugin {
         emulated.isBlank()
             ? GpuInventory.ofThisMachine(catalogue)
             : GpuInventory.emulated(emulated, catalogue);
+    // To the log, which is stderr where Spark's defaults hold.
+    inventory.unknown().forEach(LOG::warn);
     List<String> addresses;
     if (name.equals("gpu")) {
       addresses = inventory.gpus().stream().map(Gpu::generationAddress).toList();
@@ -59,10 +67,11 @@ public final class GpuDiscovery implements ResourceDiscoveryPlugin {
               + " asked for, "
               + addresses.size()
               + " found; this machine has "
-              + inventory.gpus());
+              + inventory.gpus()
+              + " "
+              + String.join("; ", inventory.unknown()));
     }
-    LoggerFactory.getLogger(GpuDiscovery.class)
-        .info("Resource {}: {}{}", name, addresses, emulated.isBlank() ? "" : " (emulated)");
+    LOG.info("Resource {}: {}{}", name, addresses, emulated.isBlank() ? "" : " (emulated)");
     return Optional.of(new ResourceInformation(name, addresses.toArray(new String[0])));
   }
 }
