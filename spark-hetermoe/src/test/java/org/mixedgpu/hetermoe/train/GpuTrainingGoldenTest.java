@@ -18,8 +18,11 @@ import org.mixedgpu.tensor.DType;
  */
 @Tag("gpu")
 class GpuTrainingGoldenTest extends TrainingGoldenTest {
-  /** Of probabilities: ten times the closest calls of these batches. */
-  private static final double CLOSE = 1e-5;
+  /**
+   * Of probabilities: what F32 results of golden cases may differ by. Between reference backend and
+   * CPU they do by 5e-5: where a gradient is nearly zero, AdamW steps by its rounding error's sign.
+   */
+  private static final double CLOSE = 1e-4;
 
   @Override
   boolean agrees(GoldenCase golden, int slices, String trained) {
