@@ -71,7 +71,9 @@ public final class HeterMoeConf {
       ConfEntry.text(
           PREFIX + "gpuCatalogue",
           "",
-          "Path of a GPU catalogue in the format of conf/gpus.json; empty means the built-in one.");
+          "Path of a GPU catalogue in the format of conf/gpus.json, where workers and executors find"
+              + " it too; empty means the built-in one. Discovery leaves out cards that it does not"
+              + " know, with a warning.");
 
   public static final ConfEntry<String> EMULATED_GPUS =
       ConfEntry.text(
