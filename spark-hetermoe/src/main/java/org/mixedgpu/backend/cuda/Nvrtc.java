@@ -8,6 +8,8 @@ import com.sun.jna.ptr.IntByReference;
 import com.sun.jna.ptr.LongByReference;
 import com.sun.jna.ptr.PointerByReference;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.Arrays;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
@@ -49,9 +51,14 @@ final class Nvrtc {
     int nvrtcGetPTX(Pointer program, byte[] ptx);
   }
 
+  private static final int BUILTIN_OPERATION_FAILURE = 7;
+
   private final String file;
   private final Calls calls;
   private final String version;
+
+  /** Kept open; null where it is not beside. */
+  private final NativeLibrary builtins;
 
   Nvrtc(NativeLibrary library) {
     this.file = library.getFile().toString();
@@ -60,6 +67,10 @@ final class Nvrtc {
     IntByReference minor = new IntByReference();
     check(calls.nvrtcVersion(major, minor), "nvrtcVersion", file);
     this.version = major.getValue() + "." + minor.getValue();
+    // It opens this one by its name alone at the first compilation. CUDA 13's wheel does not say
+    // that it lies in the same folder; what is open already is found.
+    Path beside = Path.of(file).resolveSibling("libnvrtc-builtins.so." + version);
+    this.builtins = Files.exists(beside) ? NativeLibrary.getInstance(beside.toString()) : null;
   }
 
   /** Such as {@code 12.9}. */
@@ -107,7 +118,7 @@ final class Nvrtc {
 
   /**
    * Machine code for the architecture that the options name, PTX where the source is portable;
-   * {@code BUG} with the compiler's log.
+   * {@code BUG} with the compiler's log, {@code MISSING} where it lacks its own library.
    */
   byte[] compile(KernelSource source) {
     PointerByReference handle = new PointerByReference();
@@ -120,6 +131,21 @@ final class Nvrtc {
       String[] options = source.options().toArray(new String[0]);
       int result = calls.nvrtcCompileProgram(program, options.length, options);
       if (result != 0) {
+        if (result == BUILTIN_OPERATION_FAILURE) {
+          throw new MixedGpuException(
+              Fault.MISSING,
+              String.format(
+                  "NVRTC %s of %s can't be used: %s; install libnvrtc-builtins.so.%s, which comes with"
+                      + " it, in its folder%s, or name the folder of another CUDA toolkit in %s or"
+                      + " -D%s",
+                  version,
+                  file,
+                  log(program),
+                  version,
+                  builtins == null ? ", where it is missing" : "",
+                  CudaLibraries.VARIABLE,
+                  CudaLibraries.PROPERTY));
+        }
         throw new MixedGpuException(
             Fault.BUG,
             String.format(

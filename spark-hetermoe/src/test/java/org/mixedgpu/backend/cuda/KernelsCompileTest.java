@@ -50,7 +50,7 @@ class KernelsCompileTest {
 
   @Test
   void everyKernelForEveryGenerationAndType() throws IOException {
-    Nvrtc nvrtc = NvrtcWheel.open();
+    Nvrtc nvrtc = NvrtcWheel.CUDA_12.open();
     Path folder = Files.createDirectories(Path.of("target", "kernels"));
     KernelCache cache = new KernelCache(folder, "NVRTC " + nvrtc.version());
     Set<KernelSource> sources = sources();
@@ -135,7 +135,7 @@ class KernelsCompileTest {
    */
   @Test
   void voltasInstructionsAreLegalForTheNextGeneration() {
-    Nvrtc nvrtc = NvrtcWheel.open();
+    Nvrtc nvrtc = NvrtcWheel.CUDA_12.open();
     Set<KernelSource> sources = new LinkedHashSet<>();
     groupedKernels(sources, 70, DType.F16);
     tensorCoreAttention(sources, 70, DType.F16);
@@ -200,7 +200,7 @@ class KernelsCompileTest {
 
   @Test
   void anErrorCarriesTheLogFileAndLine() {
-    Nvrtc nvrtc = NvrtcWheel.open();
+    Nvrtc nvrtc = NvrtcWheel.CUDA_12.open();
     KernelSource good = KernelSource.of("elementwise", 80, DType.BF16, List.of());
     KernelSource broken =
         new KernelSource(
@@ -214,7 +214,7 @@ class KernelsCompileTest {
 
   @Test
   void theCompilerRefusesWhatItDoesNotKnow() {
-    Nvrtc nvrtc = NvrtcWheel.open();
+    Nvrtc nvrtc = NvrtcWheel.CUDA_12.open();
     assertThat(nvrtc.lowestArch()).isBetween(36, 70);
     List<String> options =
         new ArrayList<>(KernelSource.of("elementwise", 80, DType.F32, List.of()).options());

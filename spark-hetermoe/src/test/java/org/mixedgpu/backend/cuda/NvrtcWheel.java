@@ -12,28 +12,34 @@ import java.util.List;
 import java.util.concurrent.TimeUnit;
 
 /**
- * NVRTC of one version that knows all generations, for tests on machines without a GPU: the wheel
- * on PyPI, which pip puts into {@code target/nvrtc} at first use. The system property {@code
- * nvrtc.library} names another libnvrtc.so.12 instead.
+ * NVRTC for tests on machines without a GPU: wheels on PyPI, which pip puts below {@code target} at
+ * first use.
  */
-final class NvrtcWheel {
-  /** CUDA 12's is the last that knows compute capability 7.0, and from 12.8 on it knows 10.0. */
-  private static final String WHEEL = "nvidia-cuda-nvrtc-cu12==12.9.86";
+enum NvrtcWheel {
+  /**
+   * The last that knows compute capability 7.0, and from 12.8 on it knows 10.0. The system property
+   * {@code nvrtc.library} names another libnvrtc.so.12 instead.
+   */
+  CUDA_12("nvidia-cuda-nvrtc-cu12==12.9.86", "nvrtc", "nvidia/cuda_nvrtc/lib/libnvrtc.so.12"),
+  CUDA_13("nvidia-cuda-nvrtc==13.0.88", "nvrtc13", "nvidia/cu13/lib/libnvrtc.so.13");
 
-  private static final Path FOLDER = Path.of("target", "nvrtc");
-  private static final Path LIBRARY =
-      FOLDER.resolve(Path.of("nvidia", "cuda_nvrtc", "lib", "libnvrtc.so.12"));
+  private final String wheel;
+  private final Path folder;
+  private final Path library;
+  private Nvrtc opened;
 
-  private static Nvrtc opened;
-
-  private NvrtcWheel() {}
+  NvrtcWheel(String wheel, String folder, String library) {
+    this.wheel = wheel;
+    this.folder = Path.of("target", folder);
+    this.library = this.folder.resolve(library);
+  }
 
   /** Skips the calling test where it cannot be had; fails instead where CI is set. */
-  static synchronized Nvrtc open() {
+  synchronized Nvrtc open() {
     if (opened == null) {
-      String named = System.getProperty("nvrtc.library");
-      Path file = named != null ? Path.of(named) : LIBRARY;
-      if (named == null && !Files.exists(LIBRARY)) {
+      String named = this == CUDA_12 ? System.getProperty("nvrtc.library") : null;
+      Path file = named != null ? Path.of(named) : library;
+      if (named == null && !Files.exists(library)) {
         install();
       }
       opened = new Nvrtc(NativeLibrary.getInstance(file.toAbsolutePath().toString()));
@@ -41,7 +47,7 @@ final class NvrtcWheel {
     return opened;
   }
 
-  private static void install() {
+  private void install() {
     List<String> command =
         List.of(
             "python3",
@@ -53,11 +59,11 @@ final class NvrtcWheel {
             "--no-deps",
             "--only-binary=:all:",
             "--target",
-            FOLDER.toString(),
-            WHEEL);
+            folder.toString(),
+            wheel);
     try {
-      Files.createDirectories(FOLDER);
-      Path log = FOLDER.resolve("pip.log");
+      Files.createDirectories(folder);
+      Path log = folder.resolve("pip.log");
       Process pip =
           new ProcessBuilder(command)
               .redirectErrorStream(true)
@@ -67,7 +73,7 @@ final class NvrtcWheel {
         pip.destroyForcibly();
         missing("it did not end within 10 minutes");
       }
-      if (pip.exitValue() != 0 || !Files.exists(LIBRARY)) {
+      if (pip.exitValue() != 0 || !Files.exists(library)) {
         missing(Files.readString(log, StandardCharsets.UTF_8).strip());
       }
     } catch (IOException e) {
@@ -78,10 +84,10 @@ final class NvrtcWheel {
     }
   }
 
-  private static void missing(String why) {
+  private void missing(String why) {
     String message =
         "Kernels are compiled with "
-            + WHEEL
+            + wheel
             + ", which python3 -m pip could not install ("
             + why
             + "); install it, or name a libnvrtc.so.12 with -Dnvrtc.library";
