@@ -9,8 +9,6 @@ import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.hetermoe.exchange.Exchange;
 import org.mixedgpu.hetermoe.exchange.Exchanges;
-import org.mixedgpu.hetermoe.exchange.RowFlow;
-import org.mixedgpu.hetermoe.plan.LaneKind;
 import org.mixedgpu.hetermoe.plan.TrainingPlan;
 import org.mixedgpu.hetermoe.spark.data.CorpusBatches;
 import org.mixedgpu.hetermoe.spark.data.TokenCorpus;
@@ -120,16 +118,12 @@ record TrainTask(
   }
 
   private Exchange exchange(MemberContext member, TrainingBackend backend) {
-    List<Integer> attention = RowFlow.ranks(0, member.attentionMembers());
-    List<Integer> experts = RowFlow.ranks(member.attentionMembers(), member.size());
     return Exchanges.best(
         member.exchange(backend),
         member.host(),
         backend,
         exchangeSetting,
-        List.of(
-            new RowFlow(LaneKind.DISPATCH.label(), attention, experts),
-            new RowFlow(LaneKind.COMBINE.label(), experts, attention)),
+        ZebraMember.flows(member.attentionMembers(), member.size()),
         IntStream.range(0, member.attentionMembers()).toArray(),
         exchangeTimeout);
   }

@@ -7,7 +7,9 @@ import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.hetermoe.exchange.AllReduce;
 import org.mixedgpu.hetermoe.exchange.Exchange;
+import org.mixedgpu.hetermoe.exchange.RowFlow;
 import org.mixedgpu.hetermoe.plan.Direction;
+import org.mixedgpu.hetermoe.plan.LaneKind;
 import org.mixedgpu.hetermoe.plan.Role;
 import org.mixedgpu.hetermoe.plan.Task;
 import org.mixedgpu.hetermoe.plan.TaskKind;
@@ -58,6 +60,20 @@ public final class ZebraMember {
     this.batches = batches;
     this.parts = parts;
     this.listener = listener;
+  }
+
+  /**
+   * What flows between the two sides, for an exchange that moves rows from GPU to GPU.
+   *
+   * @param attention attention ranks, which come first
+   * @param ranks all
+   */
+  public static List<RowFlow> flows(int attention, int ranks) {
+    List<Integer> tokens = RowFlow.ranks(0, attention);
+    List<Integer> experts = RowFlow.ranks(attention, ranks);
+    return List.of(
+        new RowFlow(LaneKind.DISPATCH.label(), tokens, experts),
+        new RowFlow(LaneKind.COMBINE.label(), experts, tokens));
   }
 
   /** Trains all steps in the calling thread and in the lanes' threads. */

@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.stream.IntStream;
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.backend.Backends;
 import org.mixedgpu.backend.CpuOptions;
@@ -17,6 +18,7 @@ import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.backend.cuda.NcclCommunicator;
 import org.mixedgpu.backend.cuda.SimulatedGpu;
 import org.mixedgpu.backend.cuda.SimulatedNccl;
+import org.mixedgpu.hetermoe.train.ZebraMember;
 import org.mixedgpu.tensor.DType;
 
 /** Members that are threads of one process and have a GPU each, real or simulated. */
@@ -55,13 +57,11 @@ public final class TestNccl {
   public List<NcclExchange> connect(
       List<? extends Exchange> hosts, List<? extends Backend> backends, int attention)
       throws Exception {
-    List<Integer> first = RowFlow.ranks(0, attention);
-    List<Integer> second = RowFlow.ranks(attention, backends.size());
     return connect(
         hosts,
         backends,
-        List.of(new RowFlow("dispatch", first, second), new RowFlow("combine", second, first)),
-        first.stream().mapToInt(Integer::intValue).toArray());
+        ZebraMember.flows(attention, backends.size()),
+        IntStream.range(0, attention).toArray());
   }
 
   /** The flows of the exchange's contract. */

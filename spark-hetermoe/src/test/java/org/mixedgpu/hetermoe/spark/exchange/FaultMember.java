@@ -11,7 +11,6 @@ import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.hetermoe.exchange.Exchange;
 import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
 import org.mixedgpu.hetermoe.exchange.NcclExchange;
-import org.mixedgpu.hetermoe.exchange.RowFlow;
 import org.mixedgpu.hetermoe.plan.TrainingPlan;
 import org.mixedgpu.hetermoe.train.LearningRate;
 import org.mixedgpu.hetermoe.train.ModelParts;
@@ -72,15 +71,8 @@ public final class FaultMember {
   }
 
   private static Exchange nccl(Exchange network, TrainingBackend backend) {
-    List<Integer> attention = List.of(0);
-    List<Integer> expert = List.of(1);
     return NcclExchange.connect(
-        network,
-        backend,
-        List.of(
-            new RowFlow("dispatch", attention, expert), new RowFlow("combine", expert, attention)),
-        new int[] {0},
-        Duration.ofSeconds(60));
+        network, backend, ZebraMember.flows(1, 2), new int[] {0}, Duration.ofSeconds(60));
   }
 
   private static void train(TrainingBackend backend, Exchange exchange) {

@@ -10,7 +10,8 @@ import org.mixedgpu.backend.bench.DeviceData;
 import org.mixedgpu.hetermoe.exchange.Channel;
 import org.mixedgpu.hetermoe.exchange.Exchange;
 import org.mixedgpu.hetermoe.exchange.Message;
-import org.mixedgpu.hetermoe.plan.LaneKind;
+import org.mixedgpu.hetermoe.exchange.RowFlow;
+import org.mixedgpu.hetermoe.train.ZebraMember;
 import org.mixedgpu.tensor.Tensor;
 
 /**
@@ -20,7 +21,7 @@ import org.mixedgpu.tensor.Tensor;
  */
 final class RowlessExchange implements Exchange {
   private static final List<String> FLOWS =
-      List.of(LaneKind.DISPATCH.label(), LaneKind.COMBINE.label());
+      ZebraMember.flows(1, 2).stream().map(RowFlow::channel).toList();
 
   private final Exchange host;
   private final Backend backend;
@@ -57,7 +58,7 @@ final class RowlessExchange implements Exchange {
       int[] header = Arrays.copyOf(message.header(), message.header().length - 1);
       int rows = message.header()[header.length];
       if (random == null || random.shape().rows() < rows) {
-        random = data.real(rows, into.shape().elements() / into.shape().rows());
+        random = data.real(rows, into.shape().dim(1));
       }
       backend.copy(into.rows(0, rows), random.rows(0, rows));
       return new Message(header, rows);

@@ -15,7 +15,6 @@ import org.mixedgpu.backend.emulated.Slowdown;
 import org.mixedgpu.hetermoe.exchange.Exchange;
 import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
 import org.mixedgpu.hetermoe.exchange.NcclExchange;
-import org.mixedgpu.hetermoe.exchange.RowFlow;
 import org.mixedgpu.hetermoe.spark.exchange.PeerAddress;
 import org.mixedgpu.hetermoe.spark.exchange.SparkNetworkExchange;
 import org.mixedgpu.hetermoe.spark.exchange.TransportOptions;
@@ -79,15 +78,7 @@ public final class ZebraPeer implements AutoCloseable {
   }
 
   private Exchange nccl() {
-    List<Integer> attention = List.of(0);
-    List<Integer> expert = List.of(1);
-    return NcclExchange.connect(
-        network,
-        backend,
-        List.of(
-            new RowFlow("dispatch", attention, expert), new RowFlow("combine", expert, attention)),
-        new int[] {0},
-        LIMIT);
+    return NcclExchange.connect(network, backend, ZebraMember.flows(1, 2), new int[] {0}, LIMIT);
   }
 
   /** Also after a failure of a run, which leaves the exchange unusable. */
