@@ -63,9 +63,8 @@ public final class CudaZebraBenchmark {
 
   private final ZebraPair pair;
   private final Results results;
-  private final Map<ZebraRun, ZebraTimes> pure = new HashMap<>();
+  private final Map<Known, ZebraTimes> known = new HashMap<>();
   private ZebraRun chosen;
-  private ZebraTimes chosenTimes;
   private double chosenScore = Double.MAX_VALUE;
 
   private CudaZebraBenchmark(ZebraPair pair, Results results) {
@@ -106,50 +105,59 @@ public final class CudaZebraBenchmark {
   }
 
   private void run(List<ZebraRun> settings) throws InterruptedException {
-    for (ZebraRun setting : settings) {
-      // All first: another way of the rows is another connection.
-      pure(setting);
-    }
-    for (ZebraRun setting : settings) {
-      try {
-        measure(setting);
-      } catch (RuntimeException e) {
-        results.failed(setting.name(), e);
-      }
-    }
+    // All without exchange first: another way of the rows is another connection.
+    each(each(settings, this::pure), this::measure);
     if (chosen == null) {
       return;
     }
     System.out.println("chosen: " + chosen.name());
-    row("chosen: " + chosen.name(), chosen, chosenTimes);
-    List<Extra> extras = List.of(this::onOneGpu, this::overTheNetwork, this::emulated);
-    for (Extra extra : extras) {
+    row("chosen: " + chosen.name(), chosen);
+    each(List.of(chosen), this::onOneGpu);
+    each(List.of(chosen), this::overTheNetwork);
+    each(List.of(chosen), this::emulated);
+  }
+
+  private interface Measurement {
+    void of(ZebraRun setting) throws InterruptedException;
+  }
+
+  /** Returns those that could be measured; the others are in the results as failed. */
+  private List<ZebraRun> each(List<ZebraRun> settings, Measurement measurement)
+      throws InterruptedException {
+    List<ZebraRun> done = new ArrayList<>();
+    for (ZebraRun setting : settings) {
       try {
-        extra.measure();
+        measurement.of(setting);
+        done.add(setting);
       } catch (RuntimeException e) {
-        results.failed("beside " + chosen.name(), e);
+        results.failed(setting.name(), e);
       }
     }
+    return done;
   }
 
-  private interface Extra {
-    void measure() throws InterruptedException;
-  }
+  private record Known(ZebraRun run, Rows way) {}
 
-  /** The times of a run without exchange, measured once. */
-  private ZebraTimes pure(ZebraRun setting) throws InterruptedException {
-    ZebraTimes times = pure.get(setting);
+  /** The times of a run, measured once. */
+  private ZebraTimes times(ZebraRun run, Rows way) throws InterruptedException {
+    Known key = new Known(run, way);
+    ZebraTimes times = known.get(key);
     if (times == null) {
-      times = pair.run(setting, Rows.NONE);
-      pure.put(setting, times);
+      times = pair.run(run, way);
+      known.put(key, times);
     }
     return times;
   }
 
+  /** If the exchange takes no time. */
+  private ZebraTimes pure(ZebraRun setting) throws InterruptedException {
+    return times(setting, Rows.NONE);
+  }
+
   private void measure(ZebraRun setting) throws InterruptedException {
     ZebraTimes pure = pure(setting);
-    ZebraTimes times = pair.run(setting, Rows.NCCL);
-    row(setting.name(), setting, times);
+    ZebraTimes times = times(setting, Rows.NCCL);
+    row(setting.name(), setting);
     double balance =
         Math.max(pure.compute(0), pure.compute(1)) / Math.min(pure.compute(0), pure.compute(1));
     double ratio = times.stepMillis() / Math.max(pure.compute(0), pure.compute(1));
@@ -159,13 +167,13 @@ public final class CudaZebraBenchmark {
     if (setting.microBatches() > 1 && score < chosenScore) {
       chosenScore = score;
       chosen = setting;
-      chosenTimes = times;
     }
   }
 
-  private void row(String name, ZebraRun setting, ZebraTimes times) throws InterruptedException {
+  private void row(String name, ZebraRun setting) throws InterruptedException {
     ZebraTimes pure = pure(setting);
-    ZebraTimes alone = pair.run(setting.oneMicroBatch(), Rows.NCCL);
+    ZebraTimes times = times(setting, Rows.NCCL);
+    ZebraTimes alone = times(setting.oneMicroBatch(), Rows.NCCL);
     int r = setting.microBatches();
     double step = times.stepMillis();
     String notes =
@@ -202,19 +210,19 @@ public final class CudaZebraBenchmark {
         notes);
   }
 
-  private void onOneGpu() {
-    int batch = chosen.sequences();
+  private void onOneGpu(ZebraRun setting) throws InterruptedException {
+    int batch = setting.sequences();
     int slices = 1;
     while (batch % slices != 0
-        || (long) batch / slices * chosen.tokens() > TOKENS_AT_ONCE && slices < batch) {
+        || (long) batch / slices * setting.tokens() > TOKENS_AT_ONCE && slices < batch) {
       slices++;
     }
     TrainerConfig config =
-        new TrainerConfig(batch, chosen.tokens(), slices, ZebraRun.adamW(), AuxLoss.Kind.NONE);
-    int[][] ids = chosen.ids();
+        new TrainerConfig(batch, setting.tokens(), slices, ZebraRun.adamW(), AuxLoss.Kind.NONE);
+    int[][] ids = setting.ids();
     TrainingBackend backend = pair.backend();
     double[] seconds = new double[3];
-    try (Parameters parameters = Parameters.allocate(backend, chosen.config(), Part.all())) {
+    try (Parameters parameters = Parameters.allocate(backend, setting.config(), Part.all())) {
       try (DeviceData data = new DeviceData(backend)) {
         data.fill(parameters);
       }
@@ -225,28 +233,28 @@ public final class CudaZebraBenchmark {
         }
       }
     }
-    speed("two GPUs against one in " + slices + " slices", new Samples(seconds));
+    speed(setting, "two GPUs against one in " + slices + " slices", new Samples(seconds));
   }
 
-  private void overTheNetwork() throws InterruptedException {
-    ZebraTimes network = pair.run(chosen.withSteps(4), Rows.NETWORK);
-    speed("NCCL against the network", network.steps());
+  private void overTheNetwork(ZebraRun setting) throws InterruptedException {
+    ZebraTimes network = pair.run(setting.withSteps(4), Rows.NETWORK);
+    speed(setting, "NCCL against the network", network.steps());
   }
 
-  private void speed(String what, Samples theirs) {
+  private void speed(ZebraRun setting, String what, Samples theirs) throws InterruptedException {
+    ZebraTimes ours = times(setting, Rows.NCCL);
     results.speed(
-        chosen.name() + ", " + what,
-        chosenTimes.steps(),
+        setting.name() + ", " + what,
+        ours.steps(),
         theirs,
-        (double) chosen.sequences() * chosen.tokens(),
+        (double) setting.sequences() * setting.tokens(),
         "tokens/s",
-        String.format(
-            Locale.ROOT, "%.1f and %.1f ms", chosenTimes.stepMillis(), 1e3 * theirs.median()));
+        String.format(Locale.ROOT, "%.1f and %.1f ms", ours.stepMillis(), 1e3 * theirs.median()));
   }
 
-  private void emulated() throws InterruptedException {
-    ZebraRun slower = chosen.emulate();
+  private void emulated(ZebraRun setting) throws InterruptedException {
+    ZebraRun slower = setting.emulate();
     pure(slower);
-    row(slower.name(), slower, pair.run(slower, Rows.NCCL));
+    row(slower.name(), slower);
   }
 }
