@@ -114,17 +114,6 @@ final class SameChoices {
     return choices.get(call).closeness(other.choices.get(call).experts);
   }
 
-  /** The largest difference of a probability in a call. */
-  double difference(SameChoices other, int call) {
-    float[] ours = choices.get(call).probs;
-    float[] theirs = other.choices.get(call).probs;
-    double most = 0;
-    for (int i = 0; i < ours.length; i++) {
-      most = Math.max(most, Math.abs(ours[i] - theirs[i]));
-    }
-    return most;
-  }
-
   int calls() {
     return choices.size();
   }
