@@ -18,11 +18,19 @@ public final class Closeness {
 
   /** As above, for results that are rounded to 16 bits, or made of such. */
   public static void check(float[] got, float[] expected, Tolerance tolerance, String what) {
+    check(got, expected, tolerance, rms(expected), what);
+  }
+
+  /**
+   * As above, for results too few to tell by themselves how large such results are.
+   *
+   * @param rms root mean square of results of the same op on other operands like these
+   */
+  static void check(float[] got, float[] expected, Tolerance tolerance, double rms, String what) {
     if (got.length != expected.length) {
       throw new AssertionError(
           what + ": expected " + expected.length + " elements, found " + got.length);
     }
-    double rms = rms(expected, 0, expected.length);
     double rowRms = 0;
     int worst = -1;
     double worstRatio = 1;
@@ -70,6 +78,11 @@ public final class Closeness {
     }
     // The smallest normal number keeps results that are all zero or subnormal comparable.
     return Math.abs((double) got - expected) / (tolerance + Float.MIN_NORMAL);
+  }
+
+  /** Of the finite ones among them. */
+  static double rms(float[] x) {
+    return rms(x, 0, x.length);
   }
 
   private static double rms(float[] x, int at, int count) {

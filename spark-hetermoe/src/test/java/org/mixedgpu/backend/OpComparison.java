@@ -28,12 +28,18 @@ final class OpComparison {
     INOUT
   }
 
+  /** Results that are too few for their own root mean square to tell how large such results are. */
+  private static final int FEW = 16;
+
+  private static final int DRAWS = 8;
+
   /**
    * An operand with its contents before the op; floats or ints, the other is null.
    *
    * @param real whether its type is the compute type; otherwise F32 or I32
+   * @param drawn whether its floats are random ones, and others would do
    */
-  record Operand(Role role, boolean real, Shape shape, float[] floats, int[] ints) {
+  record Operand(Role role, boolean real, Shape shape, float[] floats, int[] ints, boolean drawn) {
     private DType type(Backend backend) {
       return ints != null ? DType.I32 : real ? backend.computeType() : DType.F32;
     }
@@ -66,54 +72,59 @@ final class OpComparison {
   }
 
   Operand in(long... dims) {
-    return in(normal(dims), dims);
+    return drawn(Role.IN, true, dims);
   }
 
   Operand in(float[] values, long... dims) {
-    return new Operand(Role.IN, true, Shape.of(dims), rounded(values), null);
+    return new Operand(Role.IN, true, Shape.of(dims), rounded(values), null, false);
   }
 
   Operand in32(long... dims) {
-    return in32(normal(dims), dims);
+    return drawn(Role.IN, false, dims);
   }
 
   Operand in32(float[] values, long... dims) {
-    return new Operand(Role.IN, false, Shape.of(dims), values, null);
+    return new Operand(Role.IN, false, Shape.of(dims), values, null, false);
   }
 
   Operand in(int[] values, long... dims) {
-    return new Operand(Role.IN, false, Shape.of(dims), null, values);
+    return new Operand(Role.IN, false, Shape.of(dims), null, values, false);
   }
 
   /** Poisoned: an op that reads it, or leaves a part of it, is found out. */
   Operand out(long... dims) {
-    return new Operand(Role.OUT, true, Shape.of(dims), poison(dims), null);
+    return new Operand(Role.OUT, true, Shape.of(dims), poison(dims), null, false);
   }
 
   Operand out32(long... dims) {
-    return new Operand(Role.OUT, false, Shape.of(dims), poison(dims), null);
+    return new Operand(Role.OUT, false, Shape.of(dims), poison(dims), null, false);
   }
 
   Operand outInts(long... dims) {
     int[] poison = new int[(int) Shape.of(dims).elements()];
     Arrays.fill(poison, Integer.MIN_VALUE);
-    return new Operand(Role.OUT, false, Shape.of(dims), null, poison);
+    return new Operand(Role.OUT, false, Shape.of(dims), null, poison, false);
   }
 
   Operand inOut(long... dims) {
-    return inOut(normal(dims), dims);
+    return drawn(Role.INOUT, true, dims);
   }
 
   Operand inOut(float[] values, long... dims) {
-    return new Operand(Role.INOUT, true, Shape.of(dims), rounded(values), null);
+    return new Operand(Role.INOUT, true, Shape.of(dims), rounded(values), null, false);
   }
 
   Operand inOut32(long... dims) {
-    return inOut32(normal(dims), dims);
+    return drawn(Role.INOUT, false, dims);
   }
 
   Operand inOut32(float[] values, long... dims) {
-    return new Operand(Role.INOUT, false, Shape.of(dims), values, null);
+    return new Operand(Role.INOUT, false, Shape.of(dims), values, null, false);
+  }
+
+  private Operand drawn(Role role, boolean real, long... dims) {
+    float[] values = real ? rounded(normal(dims)) : normal(dims);
+    return new Operand(role, real, Shape.of(dims), values, null, true);
   }
 
   private static float[] poison(long... dims) {
@@ -173,6 +184,7 @@ final class OpComparison {
   private void check(String what, long length, int inside, Op op, Operand... operands) {
     Object[] got = run(tested, margin, op, operands);
     Object[] expected = run(reference, op, operands);
+    double[] sizes = sizes(expected, op, operands);
     for (int i = 0; i < operands.length; i++) {
       String name = what + ", operand " + i + " " + operands[i].shape() + origin;
       if (operands[i].ints() != null) {
@@ -182,9 +194,43 @@ final class OpComparison {
         exact(bits((float[]) got[i]), bits(operands[i].floats()), name + " is an input");
       } else {
         Closeness.check(
-            (float[]) got[i], (float[]) expected[i], tolerance(operands[i], length, inside), name);
+            (float[]) got[i],
+            (float[]) expected[i],
+            tolerance(operands[i], length, inside),
+            sizes[i],
+            name);
       }
     }
+  }
+
+  /**
+   * Root mean square of each operand's results. Of a few, all can be small by chance, where the
+   * terms of each cancel: then of the results on more draws of the operands as well.
+   */
+  private double[] sizes(Object[] expected, Op op, Operand... operands) {
+    double[] sizes = new double[operands.length];
+    boolean few = false;
+    for (int i = 0; i < operands.length; i++) {
+      if (expected[i] instanceof float[] results) {
+        sizes[i] = Closeness.rms(results);
+        few |= operands[i].role() != Role.IN && results.length < FEW;
+      }
+    }
+    for (int draw = 0; few && draw < DRAWS; draw++) {
+      Operand[] others = operands.clone();
+      for (int i = 0; i < others.length; i++) {
+        if (operands[i].drawn()) {
+          others[i] = drawn(operands[i].role(), operands[i].real(), operands[i].shape().toArray());
+        }
+      }
+      Object[] results = run(reference, op, others);
+      for (int i = 0; i < operands.length; i++) {
+        if (results[i] instanceof float[] more && more.length < FEW) {
+          sizes[i] = Math.max(sizes[i], Closeness.rms(more));
+        }
+      }
+    }
+    return sizes;
   }
 
   private Tolerance tolerance(Operand operand, long length, int inside) {

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatCode;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.util.Random;
+import java.util.function.ToIntFunction;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -175,6 +176,36 @@ class PlantedFaultsTest {
         .doesNotThrowAnyException();
     float[] twice = {1 + 2 * half, -2};
     found(() -> Closeness.check(twice, expected, tolerance, "x"), "1 of 2 elements differ");
+  }
+
+  /** For some seeds the terms of a single result cancel: no fault, but half of them missing is. */
+  @Test
+  void oneResultWhoseTermsCancel() {
+    try (TrainingBackend cpu = Backends.cpu(new CpuOptions(1, 1 << 20));
+        ReferenceBackend reference = new ReferenceBackend()) {
+      for (int seed = 0; seed < 2000; seed++) {
+        OpComparison compare = new OpComparison(cpu, reference, seed);
+        gainGradient(compare, b -> 66);
+        found(() -> gainGradient(compare, b -> b == cpu ? 33 : 66), "operand 0 [1]");
+      }
+    }
+  }
+
+  private static void gainGradient(OpComparison compare, ToIntFunction<Backend> rows) {
+    compare.check(
+        "rmsNormBackward",
+        67,
+        (b, t) -> {
+          int n = rows.applyAsInt(b);
+          b.rmsNormBackward(
+              t[1].rows(0, n), t[0], t[2].rows(0, n), t[3].rows(0, n), t[4], t[5].rows(0, n));
+        },
+        compare.inOut32(1),
+        compare.out(66, 1),
+        compare.in(66, 1),
+        compare.in(66, 1),
+        compare.in32(1),
+        compare.in32(66));
   }
 
   @Test

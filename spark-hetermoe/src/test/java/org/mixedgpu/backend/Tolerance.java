@@ -9,8 +9,9 @@ import org.mixedgpu.tensor.DType;
  * <ol>
  *   <li>A sum of L terms in F32, in any order, has a rounding error of about ε · √L of the size of
  *       its terms' sum; where terms cancel, that size is larger than the result, and the root mean
- *       square of all results stands for it. With ε = 2^-23, one unit in the last place, and 4 for
- *       the handful of roundings outside the sum: 4 · ε · √L · (|expected| + rms).
+ *       square of all results stands for it, or of the results on more draws of the operands where
+ *       they are few. With ε = 2^-23, one unit in the last place, and 4 for the handful of
+ *       roundings outside the sum: 4 · ε · √L · (|expected| + rms).
  *   <li>A result of 16 bits is rounded once, to nearest: by at most u · |expected|, where u is half
  *       a unit in the last place of 1: 2^-8 in BF16, 2^-11 in F16. One percent more, because what
  *       is rounded is the computed sum; and half of the smallest number, for F16's subnormal ones.

@@ -57,7 +57,7 @@ final class Nvrtc {
   private final Calls calls;
   private final String version;
 
-  /** Kept open; null where it is not beside. */
+  /** Kept open; null where it is not beside or can't be opened. */
   private final NativeLibrary builtins;
 
   Nvrtc(NativeLibrary library) {
@@ -70,7 +70,16 @@ final class Nvrtc {
     // It opens this one by its name alone at the first compilation. CUDA 13's wheel does not say
     // that it lies in the same folder; what is open already is found.
     Path beside = Path.of(file).resolveSibling("libnvrtc-builtins.so." + version);
-    this.builtins = Files.exists(beside) ? NativeLibrary.getInstance(beside.toString()) : null;
+    this.builtins = Files.exists(beside) ? open(beside) : null;
+  }
+
+  /** Null where it can't be: the first compilation says so, and there may be none. */
+  private static NativeLibrary open(Path file) {
+    try {
+      return NativeLibrary.getInstance(file.toString());
+    } catch (UnsatisfiedLinkError e) {
+      return null;
+    }
   }
 
   /** Such as {@code 12.9}. */
@@ -142,7 +151,7 @@ final class Nvrtc {
                   file,
                   log(program),
                   version,
-                  builtins == null ? ", where it is missing" : "",
+                  builtins == null ? ", where it is missing or can't be opened" : "",
                   CudaLibraries.VARIABLE,
                   CudaLibraries.PROPERTY));
         }

@@ -71,6 +71,7 @@ final class NcclGroups {
     } catch (RuntimeException e) {
       awaitEnd(CAUSE_MILLIS);
       if (isWatched()) {
+        LOG.warn("NCCL failed on rank {} beside all calls", rank, e);
         abort.accept("rank " + rank + " can't go on: " + e.getMessage());
       }
     }

@@ -37,14 +37,18 @@ enum NvrtcWheel {
   /** Skips the calling test where it cannot be had; fails instead where CI is set. */
   synchronized Nvrtc open() {
     if (opened == null) {
-      String named = this == CUDA_12 ? System.getProperty("nvrtc.library") : null;
-      Path file = named != null ? Path.of(named) : library;
-      if (named == null && !Files.exists(library)) {
-        install();
-      }
-      opened = new Nvrtc(NativeLibrary.getInstance(file.toAbsolutePath().toString()));
+      opened = new Nvrtc(NativeLibrary.getInstance(file().toString()));
     }
     return opened;
+  }
+
+  /** Its libnvrtc; as {@link #open}. */
+  synchronized Path file() {
+    String named = this == CUDA_12 ? System.getProperty("nvrtc.library") : null;
+    if (named == null && !Files.exists(library)) {
+      install();
+    }
+    return (named != null ? Path.of(named) : library).toAbsolutePath();
   }
 
   private void install() {

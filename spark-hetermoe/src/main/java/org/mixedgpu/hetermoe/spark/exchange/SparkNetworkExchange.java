@@ -45,6 +45,7 @@ public final class SparkNetworkExchange implements Exchange {
   /** Who is at the other end of a connection, and which outbox its credits belong to. */
   private final Map<io.netty.channel.Channel, Connection> connections = new ConcurrentHashMap<>();
 
+  private volatile boolean abortsFirst;
   private volatile boolean closing;
   private int rank = -1;
   private List<PeerAddress> members = List.of();
@@ -123,9 +124,15 @@ public final class SparkNetworkExchange implements Exchange {
   @Override
   public void abort(String reason) {
     if (abortHere(reason)) {
+      abortsFirst = true;
       ByteBuffer frame = Frame.abort(reason);
       connections.values().forEach(c -> c.client().send(frame.duplicate()));
     }
+  }
+
+  /** Whether {@link #abort} was called here before a peer's abort came. */
+  public boolean abortsFirst() {
+    return abortsFirst;
   }
 
   @Override

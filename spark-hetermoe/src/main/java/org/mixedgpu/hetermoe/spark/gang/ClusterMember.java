@@ -19,6 +19,7 @@ final class ClusterMember implements MemberContext {
   private final SparkNetworkExchange exchange;
   private Backend joined;
   private volatile String over;
+  private volatile boolean stopped;
 
   ClusterMember(
       String runId,
@@ -114,8 +115,19 @@ final class ClusterMember implements MemberContext {
     return new Word.Poll(runId, epoch, attempt);
   }
 
+  /**
+   * Whether it was stopped; false where it had aborted its exchange before, for its own failure.
+   */
+  boolean stopped() {
+    return stopped;
+  }
+
   /** Ends what waits here and at the peers. */
   void stop(String reason) {
+    // A member that fails aborts, cleans up, and says so last: its peers' words may come before.
+    if (!exchange.abortsFirst()) {
+      stopped = true;
+    }
     over = reason;
     exchange.abort(reason);
   }

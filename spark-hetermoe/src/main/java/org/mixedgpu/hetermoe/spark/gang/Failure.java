@@ -28,6 +28,9 @@ record Failure(Kind kind, Fault fault, String summary, String stack) implements 
     ECHO
   }
 
+  /**
+   * @param stopped whether the member was stopped before it failed
+   */
   static Failure of(Throwable thrown, boolean stopped) {
     StringWriter stack = new StringWriter();
     thrown.printStackTrace(new PrintWriter(stack));
@@ -39,7 +42,7 @@ record Failure(Kind kind, Fault fault, String summary, String stack) implements 
     return new Failure(Kind.GONE, Fault.MISSING, how, "");
   }
 
-  private static Kind kind(Throwable thrown, boolean stopped) {
+  static Kind kind(Throwable thrown, boolean stopped) {
     for (Throwable t = thrown; t != null; t = t.getCause()) {
       if (t instanceof PeerLostException) {
         return Kind.LOST_PEER;

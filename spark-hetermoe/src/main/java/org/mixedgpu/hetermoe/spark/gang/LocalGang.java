@@ -51,6 +51,7 @@ final class LocalGang<T extends Serializable> {
     private final List<CompletableFuture<Backend>> backends = new ArrayList<>();
     private final CompletableFuture<List<InProcessExchange>> exchanges;
     private MixedGpuException failure;
+    private Failure.Kind kind;
 
     Run(int epoch) {
       this.epoch = epoch;
@@ -98,10 +99,13 @@ final class LocalGang<T extends Serializable> {
       }
     }
 
+    /** The first failure counts, but a cause, which may take longer to end, before its echoes. */
     private synchronized void fail(int rank, Throwable e) {
-      if (failure != null) {
+      Failure.Kind found = Failure.kind(e, false);
+      if (failure != null && found.compareTo(kind) >= 0) {
         return;
       }
+      kind = found;
       Fault fault = e instanceof MixedGpuException m ? m.fault() : Fault.MISSING;
       failure =
           new MixedGpuException(
@@ -143,7 +147,10 @@ final class LocalGang<T extends Serializable> {
                 "Gang '" + spec.name() + "' was stopped: its caller was interrupted",
                 e);
         synchronized (this) {
-          failure = failure == null ? stopped : failure;
+          if (failure == null) {
+            failure = stopped;
+            kind = Failure.Kind.OWN;
+          }
         }
         stop(stopped.getMessage());
         Thread.currentThread().interrupt();

@@ -80,7 +80,7 @@ record MemberRun<T extends Serializable>(
     try {
       return task.run(member);
     } catch (Throwable e) {
-      Failure failure = Failure.of(e, member.aborted());
+      Failure failure = Failure.of(e, member.stopped());
       leave(new Word.Failed(runId, epoch, member.attempt(), failure));
       member.stop("rank " + member.rank() + " failed: " + failure.summary());
       throw e;

@@ -148,8 +148,33 @@ class GangIT {
     assertThat(spark.statusTracker().getJobIdsForGroup(null).length - before).isEqualTo(2);
   }
 
+  /**
+   * Rank 1's peers are stopped, and say so, long before it has cleaned up and says why it failed.
+   */
   @Test
   @Order(3)
+  void aMemberThatAbortsAndTakesLongToEndIsTheCause() throws Exception {
+    assertThatThrownBy(
+            () ->
+                Gang.run(
+                    profiles(),
+                    spec(2, 2),
+                    member -> {
+                      if (member.rank() == 1) {
+                        return GangTasks.abortAndFailWhenStopped(member);
+                      }
+                      return GangTasks.receiveFromExpert(member);
+                    }))
+        .isInstanceOfSatisfying(
+            MixedGpuException.class, e -> assertThat(e.fault()).isEqualTo(Fault.BAD_INPUT))
+        .hasMessageContaining("failed in epoch 0: rank 1 (attention)")
+        .hasMessageContaining("planted in rank 1")
+        .hasCauseInstanceOf(MemberFailedException.class);
+    assertIdle(spark);
+  }
+
+  @Test
+  @Order(4)
   void aKilledExecutorIsNamedAndTheNextEpochSucceeds() throws Exception {
     List<String> results =
         Gang.run(
@@ -169,7 +194,7 @@ class GangIT {
   }
 
   @Test
-  @Order(4)
+  @Order(5)
   void membersThatDoNotComeAreReportedAtTheDeadlineAndNothingKeepsRunning() throws Exception {
     GangSpec missing =
         GangSpec.of(
@@ -193,7 +218,7 @@ class GangIT {
   }
 
   @Test
-  @Order(5)
+  @Order(6)
   void withoutDynamicAllocationOneBarrierStageFindsItsRolesByAddressAndEncrypts() throws Exception {
     if (spark != null) {
       spark.close();

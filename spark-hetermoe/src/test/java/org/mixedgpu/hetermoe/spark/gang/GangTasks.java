@@ -5,6 +5,8 @@ import java.nio.ByteOrder;
 import org.mixedgpu.backend.Backends;
 import org.mixedgpu.backend.CpuOptions;
 import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.hetermoe.exchange.Channel;
 import org.mixedgpu.hetermoe.exchange.Exchange;
 import org.mixedgpu.hetermoe.plan.Role;
@@ -71,6 +73,21 @@ final class GangTasks {
       }
       exchange.channel("combine").receive(member.attentionMembers(), in);
       return "received";
+    }
+  }
+
+  /** Fails, but its last word comes only when the driver has heard of it from others. */
+  static String abortAndFailWhenStopped(MemberContext member) {
+    try (TrainingBackend backend = Backends.cpu(new CpuOptions(1, 64L << 20))) {
+      member.exchange(backend).abort("rank 1 has bad input");
+      while (!member.aborted()) {
+        try {
+          Thread.sleep(20);
+        } catch (InterruptedException e) {
+          // the driver stops this member
+        }
+      }
+      throw new MixedGpuException(Fault.BAD_INPUT, "planted in rank 1");
     }
   }
 

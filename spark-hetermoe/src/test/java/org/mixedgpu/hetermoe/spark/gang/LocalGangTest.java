@@ -8,6 +8,7 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
 
 @Timeout(30)
@@ -47,6 +48,23 @@ class LocalGangTest {
         .isInstanceOf(MixedGpuException.class)
         .hasMessageContaining("epoch 0: rank 1 (attention)")
         .hasMessageContaining("java.lang.IllegalStateException: planted");
+  }
+
+  @Test
+  void aMemberThatAbortsAndTakesLongToEndIsTheCause() {
+    assertThatThrownBy(
+            () ->
+                new LocalGang<>(
+                        SPEC.withMaxRestarts(1),
+                        member ->
+                            member.rank() == 1
+                                ? GangTasks.abortAndFailWhenStopped(member)
+                                : GangTasks.receiveFromExpert(member))
+                    .run())
+        .isInstanceOfSatisfying(
+            MixedGpuException.class, e -> assertThat(e.fault()).isEqualTo(Fault.BAD_INPUT))
+        .hasMessageContaining("failed in epoch 0: rank 1 (attention)")
+        .hasMessageContaining("planted in rank 1");
   }
 
   @Test
