@@ -6,6 +6,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.mixedgpu.base.Fault;
@@ -76,6 +78,43 @@ class LocalGangTest {
                         member -> member.rank() == 0 ? "done" : GangTasks.exchangeBothWays(member))
                     .run())
         .hasMessageContaining("rank 0 ended without an exchange");
+  }
+
+  @Test
+  void anInterruptedCallerStopsAllMembers() throws InterruptedException {
+    Thread caller = Thread.currentThread();
+    CountDownLatch waiting = new CountDownLatch(SPEC.size());
+    CountDownLatch ended = new CountDownLatch(SPEC.size());
+    new Thread(
+            () -> {
+              try {
+                waiting.await();
+                caller.interrupt();
+              } catch (InterruptedException e) {
+                throw new IllegalStateException(e);
+              }
+            })
+        .start();
+    try {
+      assertThatThrownBy(
+              () ->
+                  new LocalGang<>(
+                          SPEC.withMaxRestarts(1),
+                          member -> {
+                            waiting.countDown();
+                            try {
+                              return GangTasks.waitForEver();
+                            } finally {
+                              ended.countDown();
+                            }
+                          })
+                      .run())
+          .isInstanceOf(MixedGpuException.class)
+          .hasMessageContaining("Gang 'local' was stopped: its caller was interrupted");
+    } finally {
+      assertThat(Thread.interrupted()).isTrue();
+    }
+    assertThat(ended.await(10, TimeUnit.SECONDS)).isTrue();
   }
 
   @Test
