@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
 import org.mixedgpu.backend.cuda.NcclCommunicator;
@@ -137,29 +138,34 @@ final class NcclGroups {
    * @param first hears the reason before anything can fail because of it
    */
   void breakUp(String reason, Consumer<String> first) {
+    CountDownLatch told = new CountDownLatch(1);
     synchronized (this) {
       if (broken != null) {
         return;
       }
       broken = reason;
       notifyAll();
-    }
-    first.accept(reason);
-    synchronized (this) {
+      // At once, so that whoever finds the groups broken also finds whom to wait for.
       groups.forEach(
           (name, group) -> {
-            Thread thread = new Thread(() -> abort(group, reason), "nccl-abort-" + name);
+            Thread thread = new Thread(() -> abort(group, reason, told), "nccl-abort-" + name);
             thread.setDaemon(true);
             aborting.add(thread);
             thread.start();
           });
     }
+    try {
+      first.accept(reason);
+    } finally {
+      told.countDown();
+    }
   }
 
-  private static void abort(NcclCommunicator group, String reason) {
+  private static void abort(NcclCommunicator group, String reason, CountDownLatch told) {
     try {
+      told.await();
       group.abort(reason);
-    } catch (RuntimeException e) {
+    } catch (RuntimeException | InterruptedException e) {
       LOG.warn("{} was not aborted cleanly: {}", group, e.getMessage());
     }
   }

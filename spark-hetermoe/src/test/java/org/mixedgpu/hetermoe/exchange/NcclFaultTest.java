@@ -156,6 +156,34 @@ class NcclFaultTest {
     }
   }
 
+  /** Whoever breaks an exchange tells its listeners first, and that may take a while. */
+  @Test
+  void closingWaitsForAnAbortThatHasOnlyBegun() throws Exception {
+    List<NcclExchange> members = connect(2);
+    CountDownLatch told = new CountDownLatch(1);
+    members
+        .get(0)
+        .whenBroken(
+            reason -> {
+              told.countDown();
+              pause();
+            });
+    CompletableFuture<Void> abort =
+        CompletableFuture.runAsync(() -> members.get(0).abort("enough"));
+    assertThat(told.await(SECONDS, TimeUnit.SECONDS)).isTrue();
+    members.get(0).close();
+    assertThat(SimulatedGpu.left(backends.get(0))).isZero();
+    abort.get(SECONDS, TimeUnit.SECONDS);
+  }
+
+  private static void pause() {
+    try {
+      Thread.sleep(300);
+    } catch (InterruptedException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
   /** A receive that waited for rows still to be made would keep multiprocessors for nothing. */
   @Test
   void aReceiverHearsOfRowsWhenTheyAreThere() throws Exception {
