@@ -4,12 +4,11 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.Serializable;
 import java.io.UncheckedIOException;
-import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.io.FileStore;
-import org.mixedgpu.io.RangeReader;
+import org.mixedgpu.io.TextFiles;
 
 /**
  * What the {@code model} option means.
@@ -23,12 +22,14 @@ record ModelSource(String json, String name, String weights) implements Serializ
   static final List<String> PRESETS =
       List.of("tiny-mixtral", "tiny-qwen3moe", "paper-mixtral-w1", "paper-mixtral-d1");
 
+  private static final int MAX_BYTES = 1 << 20;
+
   static ModelSource of(String model, FileStore store) {
     if (PRESETS.contains(model)) {
       return new ModelSource(preset(model), "preset " + model, "");
     }
     if (model.endsWith(".json")) {
-      return new ModelSource(text(store, model), model, "");
+      return new ModelSource(TextFiles.read(store, model, MAX_BYTES), model, "");
     }
     String config = FileStore.in(model, "config.json");
     Check.input(
@@ -37,7 +38,7 @@ record ModelSource(String json, String name, String weights) implements Serializ
         model,
         String.join(", ", PRESETS),
         config);
-    return new ModelSource(text(store, config), config, model);
+    return new ModelSource(TextFiles.read(store, config, MAX_BYTES), config, model);
   }
 
   private static String preset(String name) {
@@ -46,14 +47,6 @@ record ModelSource(String json, String name, String weights) implements Serializ
       return new String(in.readAllBytes(), StandardCharsets.UTF_8);
     } catch (IOException e) {
       throw new UncheckedIOException(e);
-    }
-  }
-
-  private static String text(FileStore store, String path) {
-    try (RangeReader file = store.open(path)) {
-      ByteBuffer bytes = ByteBuffer.allocate(Math.toIntExact(file.size()));
-      file.readFully(0, bytes);
-      return new String(bytes.array(), StandardCharsets.UTF_8);
     }
   }
 }

@@ -16,7 +16,7 @@ import org.mixedgpu.base.Check;
 import org.mixedgpu.hetermoe.train.StepReport;
 import org.mixedgpu.io.FileStore;
 import org.mixedgpu.io.NewFile;
-import org.mixedgpu.io.RangeReader;
+import org.mixedgpu.io.TextFiles;
 
 /** The steps of a run as a Dataset and as a file of JSON lines beside the model. */
 final class TrainHistory {
@@ -37,6 +37,8 @@ final class TrainHistory {
           .add("bytesSent", DataTypes.LongType)
           .add("lossScale", DataTypes.DoubleType)
           .add("updated", DataTypes.BooleanType);
+
+  private static final int MAX_BYTES = 1 << 30;
 
   private TrainHistory() {}
 
@@ -81,12 +83,7 @@ final class TrainHistory {
     String path = FileStore.in(folder, FILE);
     List<String> lines = List.of();
     if (store.exists(path)) {
-      try (RangeReader file = store.open(path)) {
-        ByteBuffer bytes = ByteBuffer.allocate(Math.toIntExact(file.size()));
-        file.readFully(0, bytes);
-        lines =
-            new String(bytes.array(), StandardCharsets.UTF_8).lines().collect(Collectors.toList());
-      }
+      lines = TextFiles.read(store, path, MAX_BYTES).lines().collect(Collectors.toList());
     }
     return spark
         .read()

@@ -1,13 +1,15 @@
 package org.mixedgpu.hetermoe.spark.device;
 
 import java.io.ByteArrayInputStream;
-import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import org.mixedgpu.device.GpuCatalogue;
 import org.mixedgpu.io.FileStore;
-import org.mixedgpu.io.RangeReader;
+import org.mixedgpu.io.TextFiles;
 
 /** The GPU catalogue that {@code spark.hetermoe.gpuCatalogue} names. */
 public final class ChosenCatalogue {
+  private static final int MAX_BYTES = 1 << 20;
+
   private ChosenCatalogue() {}
 
   /**
@@ -19,10 +21,7 @@ public final class ChosenCatalogue {
     if (path.isEmpty()) {
       return GpuCatalogue.builtIn();
     }
-    try (RangeReader file = store.open(path)) {
-      ByteBuffer bytes = ByteBuffer.allocate(Math.toIntExact(file.size()));
-      file.readFully(0, bytes);
-      return GpuCatalogue.read(new ByteArrayInputStream(bytes.array()), path);
-    }
+    byte[] text = TextFiles.read(store, path, MAX_BYTES).getBytes(StandardCharsets.UTF_8);
+    return GpuCatalogue.read(new ByteArrayInputStream(text), path);
   }
 }

@@ -38,7 +38,8 @@ public final class GpuDiscovery implements ResourceDiscoveryPlugin {
     }
     GpuCatalogue catalogue =
         ChosenCatalogue.read(
-            conf.get(HeterMoeConf.GPU_CATALOGUE.key(), ""), HadoopSettings.store(conf));
+            HeterMoeConf.GPU_CATALOGUE.value(conf.get(HeterMoeConf.GPU_CATALOGUE.key(), "")),
+            HadoopSettings.store(conf));
     String emulated =
         conf.get(
             HeterMoeConf.EMULATED_GPUS.key(),

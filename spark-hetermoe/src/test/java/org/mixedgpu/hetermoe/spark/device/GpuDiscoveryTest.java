@@ -48,6 +48,8 @@ class GpuDiscoveryTest {
     assertThat(discover("gpu-kepler", 1, conf).orElseThrow().addresses()).containsExactly("1");
     conf.set("spark.hetermoe.gpuCatalogue", folder.resolve("none.json").toString());
     assertThatThrownBy(() -> discover("gpu", 1, conf)).hasMessageContaining("none.json");
+    conf.set("spark.hetermoe.gpuCatalogue", " ");
+    assertThatThrownBy(() -> discover("gpu", 1, conf)).hasMessageContaining("'kepler'");
   }
 
   @Test
