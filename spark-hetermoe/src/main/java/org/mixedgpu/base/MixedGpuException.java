@@ -19,6 +19,13 @@ public class MixedGpuException extends RuntimeException {
     this.fault = fault;
   }
 
+  /**
+   * What a message of another failure says of this one: of an exception of others its class too.
+   */
+  public static String describe(Throwable failure) {
+    return failure instanceof MixedGpuException ? failure.getMessage() : failure.toString();
+  }
+
   public Fault fault() {
     return fault;
   }

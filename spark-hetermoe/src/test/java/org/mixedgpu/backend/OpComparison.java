@@ -40,6 +40,10 @@ final class OpComparison {
    * @param drawn whether its floats are random ones, and others would do
    */
   record Operand(Role role, boolean real, Shape shape, float[] floats, int[] ints, boolean drawn) {
+    Operand(Role role, boolean real, Shape shape, float[] floats, int[] ints) {
+      this(role, real, shape, floats, ints, false);
+    }
+
     private DType type(Backend backend) {
       return ints != null ? DType.I32 : real ? backend.computeType() : DType.F32;
     }
@@ -76,7 +80,7 @@ final class OpComparison {
   }
 
   Operand in(float[] values, long... dims) {
-    return new Operand(Role.IN, true, Shape.of(dims), rounded(values), null, false);
+    return new Operand(Role.IN, true, Shape.of(dims), rounded(values), null);
   }
 
   Operand in32(long... dims) {
@@ -84,26 +88,26 @@ final class OpComparison {
   }
 
   Operand in32(float[] values, long... dims) {
-    return new Operand(Role.IN, false, Shape.of(dims), values, null, false);
+    return new Operand(Role.IN, false, Shape.of(dims), values, null);
   }
 
   Operand in(int[] values, long... dims) {
-    return new Operand(Role.IN, false, Shape.of(dims), null, values, false);
+    return new Operand(Role.IN, false, Shape.of(dims), null, values);
   }
 
   /** Poisoned: an op that reads it, or leaves a part of it, is found out. */
   Operand out(long... dims) {
-    return new Operand(Role.OUT, true, Shape.of(dims), poison(dims), null, false);
+    return new Operand(Role.OUT, true, Shape.of(dims), poison(dims), null);
   }
 
   Operand out32(long... dims) {
-    return new Operand(Role.OUT, false, Shape.of(dims), poison(dims), null, false);
+    return new Operand(Role.OUT, false, Shape.of(dims), poison(dims), null);
   }
 
   Operand outInts(long... dims) {
     int[] poison = new int[(int) Shape.of(dims).elements()];
     Arrays.fill(poison, Integer.MIN_VALUE);
-    return new Operand(Role.OUT, false, Shape.of(dims), null, poison, false);
+    return new Operand(Role.OUT, false, Shape.of(dims), null, poison);
   }
 
   Operand inOut(long... dims) {
@@ -111,7 +115,7 @@ final class OpComparison {
   }
 
   Operand inOut(float[] values, long... dims) {
-    return new Operand(Role.INOUT, true, Shape.of(dims), rounded(values), null, false);
+    return new Operand(Role.INOUT, true, Shape.of(dims), rounded(values), null);
   }
 
   Operand inOut32(long... dims) {
@@ -119,7 +123,7 @@ final class OpComparison {
   }
 
   Operand inOut32(float[] values, long... dims) {
-    return new Operand(Role.INOUT, false, Shape.of(dims), values, null, false);
+    return new Operand(Role.INOUT, false, Shape.of(dims), values, null);
   }
 
   private Operand drawn(Role role, boolean real, long... dims) {

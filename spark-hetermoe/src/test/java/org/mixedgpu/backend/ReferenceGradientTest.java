@@ -49,7 +49,7 @@ class ReferenceGradientTest {
 
   private double loss(Op forward, float[] dOut, int by, float[] values, Operand... operands) {
     Operand[] changed = operands.clone();
-    changed[by] = new Operand(operands[by].role(), true, operands[by].shape(), values, null, false);
+    changed[by] = new Operand(operands[by].role(), true, operands[by].shape(), values, null);
     float[] out = (float[]) OpComparison.run(backend, forward, changed)[0];
     double sum = 0;
     for (int i = 0; i < out.length; i++) {

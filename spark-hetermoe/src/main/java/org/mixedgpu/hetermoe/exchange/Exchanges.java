@@ -54,7 +54,8 @@ public final class Exchanges {
                   : members(network, backend, own(host, backend)));
     } catch (Throwable e) {
       try (Exchange last = network) {
-        network.abort("rank " + network.rank() + " could not connect: " + e.getMessage());
+        network.abort(
+            "rank " + network.rank() + " could not connect: " + MixedGpuException.describe(e));
         throw e;
       }
     }

@@ -11,6 +11,7 @@ import java.util.function.Consumer;
 import java.util.stream.IntStream;
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.backend.cuda.NcclCommunicator;
+import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
@@ -104,7 +105,7 @@ public final class NcclExchange implements Exchange {
       exchange = new NcclExchange(host, maker, backend, summing, limit);
     } catch (Throwable e) {
       try (Exchange last = host) {
-        host.abort("rank " + host.rank() + " could not connect: " + e.getMessage());
+        host.abort("rank " + host.rank() + " could not connect: " + MixedGpuException.describe(e));
         throw e;
       }
     }
@@ -114,7 +115,8 @@ public final class NcclExchange implements Exchange {
       return exchange;
     } catch (Throwable e) {
       try (Exchange last = exchange) {
-        exchange.abort("rank " + host.rank() + " could not connect: " + e.getMessage());
+        exchange.abort(
+            "rank " + host.rank() + " could not connect: " + MixedGpuException.describe(e));
         throw e;
       }
     }

@@ -85,11 +85,7 @@ record TrainTask(
         return train(member, job, backend, exchange);
       } catch (Throwable e) {
         // Before the exchange closes: that waits for peers, who wait for this member.
-        exchange.abort(
-            "rank "
-                + member.rank()
-                + " failed: "
-                + (e instanceof MixedGpuException ? e.getMessage() : e.toString()));
+        exchange.abort("rank " + member.rank() + " failed: " + MixedGpuException.describe(e));
         throw e;
       }
     }

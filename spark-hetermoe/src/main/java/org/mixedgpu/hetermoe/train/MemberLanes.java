@@ -95,15 +95,12 @@ final class MemberLanes implements AutoCloseable {
               echo.fault(), "Rank " + rank + " stopped: " + echo.reason(), failure));
       return;
     }
-    String message = "rank " + rank + " failed in " + where + ": " + describe(failure);
+    String message =
+        "rank " + rank + " failed in " + where + ": " + MixedGpuException.describe(failure);
     Fault fault = failure instanceof MixedGpuException e ? e.fault() : Fault.BUG;
     if (first.compareAndSet(null, new MixedGpuException(fault, "Training " + message, failure))) {
       exchange.abort(message);
     }
-  }
-
-  private static String describe(Throwable failure) {
-    return failure instanceof MixedGpuException ? failure.getMessage() : failure.toString();
   }
 
   /** The first failure; what the caller caught if there is none. */

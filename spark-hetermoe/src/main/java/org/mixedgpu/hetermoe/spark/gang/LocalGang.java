@@ -51,7 +51,6 @@ final class LocalGang<T extends Serializable> {
     private final List<CompletableFuture<Backend>> backends = new ArrayList<>();
     private final CompletableFuture<List<InProcessExchange>> exchanges;
     private MixedGpuException failure;
-    private Failure.Kind kind;
 
     Run(int epoch) {
       this.epoch = epoch;
@@ -101,11 +100,10 @@ final class LocalGang<T extends Serializable> {
 
     /** The first failure counts, but a cause, which may take longer to end, before its echoes. */
     private synchronized void fail(int rank, Throwable e) {
-      Failure.Kind found = Failure.kind(e, false);
-      if (failure != null && found.compareTo(kind) >= 0) {
+      boolean first = failure == null;
+      if (!first && Failure.kind(e, false).compareTo(Failure.kind(failure, false)) >= 0) {
         return;
       }
-      kind = found;
       Fault fault = e instanceof MixedGpuException m ? m.fault() : Fault.MISSING;
       failure =
           new MixedGpuException(
@@ -114,7 +112,9 @@ final class LocalGang<T extends Serializable> {
                   "Gang '%s' failed in epoch %d: rank %d (%s) in this process: %s",
                   spec.name(), epoch, rank, spec.roleOf(rank), e),
               e);
-      stop("rank " + rank + " failed: " + e);
+      if (first) {
+        stop("rank " + rank + " failed: " + e);
+      }
     }
 
     private synchronized void stop(String reason) {
@@ -147,10 +147,7 @@ final class LocalGang<T extends Serializable> {
                 "Gang '" + spec.name() + "' was stopped: its caller was interrupted",
                 e);
         synchronized (this) {
-          if (failure == null) {
-            failure = stopped;
-            kind = Failure.Kind.OWN;
-          }
+          failure = failure == null ? stopped : failure;
         }
         stop(stopped.getMessage());
         Thread.currentThread().interrupt();
