@@ -1,7 +1,6 @@
 package org.mixedgpu.backend;
 
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Proxy;
+import org.mixedgpu.base.Intercepted;
 import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
 import org.mixedgpu.tensor.Tensor;
@@ -42,21 +41,15 @@ public final class StagedBackend {
 
   /** The same arithmetic on hidden tensors; closing it closes the given one. */
   public static TrainingBackend over(TrainingBackend inner) {
-    return (TrainingBackend)
-        Proxy.newProxyInstance(
-            StagedBackend.class.getClassLoader(),
-            new Class<?>[] {TrainingBackend.class},
-            (proxy, method, arguments) -> {
-              Object[] shown = arguments == null ? null : arguments.clone();
-              for (int i = 0; shown != null && i < shown.length; i++) {
-                shown[i] = shown[i] instanceof Hidden hidden ? hidden.inner() : shown[i];
-              }
-              try {
-                Object result = method.invoke(inner, shown);
-                return result instanceof Tensor tensor ? new Hidden(tensor) : result;
-              } catch (InvocationTargetException e) {
-                throw e.getCause();
-              }
-            });
+    return Intercepted.over(
+        TrainingBackend.class,
+        inner,
+        (method, shown, call) -> {
+          for (int i = 0; i < shown.length; i++) {
+            shown[i] = shown[i] instanceof Hidden hidden ? hidden.inner() : shown[i];
+          }
+          Object result = call.proceed();
+          return result instanceof Tensor tensor ? new Hidden(tensor) : result;
+        });
   }
 }

@@ -1,9 +1,8 @@
 package org.mixedgpu.backend;
 
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Proxy;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import org.mixedgpu.base.Intercepted;
 
 /** Counts the stamps of backends that were taken and not given back. */
 public final class StampCount {
@@ -12,18 +11,13 @@ public final class StampCount {
 
   /** The same backend, its stamps counted; closing it closes the given one. */
   public TrainingBackend over(TrainingBackend inner) {
-    return (TrainingBackend)
-        Proxy.newProxyInstance(
-            StampCount.class.getClassLoader(),
-            new Class<?>[] {TrainingBackend.class},
-            (proxy, method, arguments) -> {
-              try {
-                Object result = method.invoke(inner, arguments);
-                return result instanceof Stamp stamp ? new Counted(stamp) : result;
-              } catch (InvocationTargetException e) {
-                throw e.getCause();
-              }
-            });
+    return Intercepted.over(
+        TrainingBackend.class,
+        inner,
+        (method, arguments, call) -> {
+          Object result = call.proceed();
+          return result instanceof Stamp stamp ? new Counted(stamp) : result;
+        });
   }
 
   public int taken() {

@@ -3,13 +3,13 @@ package org.mixedgpu.cake.prefill;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Proxy;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.backend.RoundingBackend;
 import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.Intercepted;
+import org.mixedgpu.base.LiveThreads;
 import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.cake.store.BundleStore;
 import org.mixedgpu.cake.store.MemoryFiles;
@@ -25,20 +25,15 @@ class PrefillMemoryTest {
   private int left = -1;
 
   private Backend scarce(Backend of) {
-    return (Backend)
-        Proxy.newProxyInstance(
-            getClass().getClassLoader(),
-            new Class<?>[] {Backend.class},
-            (proxy, method, arguments) -> {
-              if (method.getName().equals("allocate") && left-- == 0) {
-                throw new MixedGpuException(Fault.EXHAUSTED, "no memory");
-              }
-              try {
-                return method.invoke(of, arguments);
-              } catch (InvocationTargetException e) {
-                throw e.getCause();
-              }
-            });
+    return Intercepted.over(
+        Backend.class,
+        of,
+        (method, arguments, call) -> {
+          if (method.equals("allocate") && left-- == 0) {
+            throw new MixedGpuException(Fault.EXHAUSTED, "no memory");
+          }
+          return call.proceed();
+        });
   }
 
   @Test
@@ -54,7 +49,7 @@ class PrefillMemoryTest {
         assertThatThrownBy(() -> new PrefillRunner(tiny.model, store, store.snapshot(), OPTIONS))
             .hasMessage("no memory");
         assertThat(backend.memoryUse().tensors()).isEqualTo(before);
-        assertNoLaneIsLeft();
+        LiveThreads.assertNoneSoon("kv-copy.*");
       }
       left = allocations;
       new PrefillRunner(tiny.model, store, store.snapshot(), OPTIONS).close();
@@ -62,18 +57,5 @@ class PrefillMemoryTest {
       assertThat(backend.memoryUse().tensors()).isEqualTo(before);
       left = -1;
     }
-  }
-
-  private static void assertNoLaneIsLeft() throws InterruptedException {
-    // A lane's thread ends just after its last work.
-    for (int i = 0; i < 200 && isLaneAlive(); i++) {
-      Thread.sleep(10);
-    }
-    assertThat(isLaneAlive()).isFalse();
-  }
-
-  private static boolean isLaneAlive() {
-    return Thread.getAllStackTraces().keySet().stream()
-        .anyMatch(thread -> thread.getName().startsWith("kv-copy"));
   }
 }

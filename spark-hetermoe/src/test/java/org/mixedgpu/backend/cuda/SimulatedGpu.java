@@ -13,6 +13,7 @@ import org.mixedgpu.backend.Backend;
 import org.mixedgpu.backend.Event;
 import org.mixedgpu.backend.Lane;
 import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.base.Intercepted;
 import org.mixedgpu.tensor.HostTensor;
 import org.mixedgpu.tensor.Tensor;
 
@@ -102,27 +103,21 @@ public final class SimulatedGpu {
 
   /** Work is done when its messages are. */
   private Lane lane(Lane inner) {
-    return (Lane)
-        Proxy.newProxyInstance(
-            SimulatedGpu.class.getClassLoader(),
-            new Class<?>[] {Lane.class},
-            (proxy, method, arguments) -> {
-              Object[] passed = arguments == null ? null : arguments.clone();
-              if (method.getName().equals("submit")) {
-                Runnable work = (Runnable) arguments[0];
-                passed[0] =
-                    (Runnable)
-                        () -> {
-                          work.run();
-                          streams.get().last().join();
-                        };
-              }
-              try {
-                return method.invoke(inner, passed);
-              } catch (InvocationTargetException e) {
-                throw e.getCause();
-              }
-            });
+    return Intercepted.over(
+        Lane.class,
+        inner,
+        (method, arguments, call) -> {
+          if (method.equals("submit")) {
+            Runnable work = (Runnable) arguments[0];
+            arguments[0] =
+                (Runnable)
+                    () -> {
+                      work.run();
+                      streams.get().last().join();
+                    };
+          }
+          return call.proceed();
+        });
   }
 
   static SimulatedGpu of(Backend backend) {

@@ -21,6 +21,7 @@ import org.mixedgpu.backend.ReferenceBackend;
 import org.mixedgpu.backend.Stamp;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.backend.Transpose;
+import org.mixedgpu.base.Intercepted;
 import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.HostTensor;
 import org.mixedgpu.tensor.Shape;
@@ -214,14 +215,13 @@ class EmulatedBackendTest {
       List<String> waits = new ArrayList<>();
       // As a stream's wait, which the lane's thread does not notice.
       Lane stream =
-          (Lane)
-              Proxy.newProxyInstance(
-                  EmulatedBackendTest.class.getClassLoader(),
-                  new Class<?>[] {Lane.class},
-                  (proxy, method, arguments) -> {
-                    waits.add(method.getName());
-                    return method.invoke(inner, arguments);
-                  });
+          Intercepted.over(
+              Lane.class,
+              inner,
+              (method, arguments, call) -> {
+                waits.add(method);
+                return call.proceed();
+              });
       TrainingBackend emulated =
           new EmulatedBackend(
               queueing(new FakeTime(), 1, stream), "volta", Slowdown.NONE, Stopwatch.SYSTEM);

@@ -3,10 +3,10 @@ package org.mixedgpu.hetermoe.exchange;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import java.lang.reflect.Proxy;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.BrokenBarrierException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
@@ -25,6 +25,8 @@ import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.backend.cuda.SimulatedGpu;
 import org.mixedgpu.backend.cuda.SimulatedNccl;
 import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.Intercepted;
+import org.mixedgpu.base.LiveThreads;
 import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.tensor.DType;
 import org.mixedgpu.tensor.Shape;
@@ -36,6 +38,7 @@ class NcclFaultTest {
   private static final ExchangeLimits LIMITS = new ExchangeLimits(1 << 20, Duration.ofSeconds(20));
   private static final int SECONDS = 5;
   private static final int ROWS = 1000;
+  private static final String WATCH = "nccl-watch.*";
 
   private final SimulatedNccl nccl = new SimulatedNccl(true /* ranks are processes */);
   private final List<TrainingBackend> backends = new ArrayList<>();
@@ -60,22 +63,7 @@ class NcclFaultTest {
     // Throws if the exchange has left a tensor open.
     backends.forEach(TrainingBackend::close);
     assertThat(nccl.crimes()).isEmpty();
-    nobodyWatches();
-  }
-
-  private static void nobodyWatches() throws InterruptedException {
-    // A thread that was told to end has ended soon.
-    for (int i = 0; i < 200 && !watching().isEmpty(); i++) {
-      Thread.sleep(5);
-    }
-    assertThat(watching()).isEmpty();
-  }
-
-  private static List<String> watching() {
-    return Thread.getAllStackTraces().keySet().stream()
-        .map(Thread::getName)
-        .filter(name -> name.startsWith("nccl-watch"))
-        .toList();
+    LiveThreads.assertNoneSoon(WATCH);
   }
 
   private List<InProcessExchange> hosts(int size) {
@@ -242,7 +230,7 @@ class NcclFaultTest {
   void aPeerThatHangsKeepsNobodyFromClosing() throws Exception {
     List<InProcessExchange> hosts = hosts(2);
     // Rank 1 does not hear of the abort, as a process that is stopped.
-    List<Exchange> deaf = List.of(hosts.get(0), new Deaf(hosts.get(1)));
+    List<Exchange> deaf = List.of(hosts.get(0), deaf(hosts.get(1)));
     List<NcclExchange> members = connect(deaf, TestNccl.star(2), Duration.ofMillis(900));
     Tensor rows = rows(0);
     Lane sender = lane(0, "sender");
@@ -362,9 +350,10 @@ class NcclFaultTest {
   @Test
   void nobodyWatchesGroupsThatAreClosed() throws Exception {
     List<NcclExchange> members = connect(2);
-    assertThat(watching()).containsExactlyInAnyOrder("nccl-watch-rank-0", "nccl-watch-rank-1");
+    assertThat(LiveThreads.named(WATCH))
+        .containsExactlyInAnyOrder("nccl-watch-rank-0", "nccl-watch-rank-1");
     close(members);
-    nobodyWatches();
+    LiveThreads.assertNoneSoon(WATCH);
   }
 
   @Test
@@ -385,17 +374,16 @@ class NcclFaultTest {
   void whatFailsInTheCleanupDoesNotHideWhyNobodyCouldConnect() {
     InProcessExchange of = hosts(2).get(0);
     Exchange host =
-        (Exchange)
-            Proxy.newProxyInstance(
-                getClass().getClassLoader(),
-                new Class<?>[] {Exchange.class},
-                (proxy, method, arguments) -> {
-                  Object result = method.invoke(of, arguments);
-                  if (method.getName().equals("close")) {
-                    throw new IllegalStateException("can't close");
-                  }
-                  return result;
-                });
+        Intercepted.over(
+            Exchange.class,
+            of,
+            (method, arguments, call) -> {
+              Object result = call.proceed();
+              if (method.equals("close")) {
+                throw new IllegalStateException("can't close");
+              }
+              return result;
+            });
     assertThatThrownBy(
             () ->
                 NcclExchange.connect(
@@ -429,36 +417,11 @@ class NcclFaultTest {
   }
 
   /** A member that is told nothing. */
-  private record Deaf(Exchange inner) implements Exchange {
-    @Override
-    public int rank() {
-      return inner.rank();
-    }
-
-    @Override
-    public int size() {
-      return inner.size();
-    }
-
-    @Override
-    public boolean encrypted() {
-      return inner.encrypted();
-    }
-
-    @Override
-    public Channel channel(String name) {
-      return inner.channel(name);
-    }
-
-    @Override
-    public void abort(String reason) {}
-
-    @Override
-    public void whenBroken(java.util.function.Consumer<String> listener) {}
-
-    @Override
-    public void close() {
-      inner.close();
-    }
+  private static Exchange deaf(Exchange inner) {
+    return Intercepted.over(
+        Exchange.class,
+        inner,
+        (method, arguments, call) ->
+            Set.of("abort", "whenBroken").contains(method) ? null : call.proceed());
   }
 }

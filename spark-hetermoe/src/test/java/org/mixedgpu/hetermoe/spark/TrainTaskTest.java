@@ -4,8 +4,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.io.Serializable;
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Proxy;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -14,6 +12,7 @@ import org.apache.spark.SparkConf;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.mixedgpu.backend.Backend;
+import org.mixedgpu.base.Intercepted;
 import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.hetermoe.exchange.Exchange;
 import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
@@ -105,23 +104,18 @@ class TrainTaskTest {
   }
 
   private Exchange listening(Exchange of) {
-    return (Exchange)
-        Proxy.newProxyInstance(
-            getClass().getClassLoader(),
-            new Class<?>[] {Exchange.class},
-            (proxy, method, arguments) -> {
-              if (method.getName().equals("abort")) {
-                heard.add("abort: " + arguments[0]);
-              }
-              if (method.getName().equals("close")) {
-                heard.add("close");
-              }
-              try {
-                return method.invoke(of, arguments);
-              } catch (InvocationTargetException e) {
-                throw e.getCause();
-              }
-            });
+    return Intercepted.over(
+        Exchange.class,
+        of,
+        (method, arguments, call) -> {
+          if (method.equals("abort")) {
+            heard.add("abort: " + arguments[0]);
+          }
+          if (method.equals("close")) {
+            heard.add("close");
+          }
+          return call.proceed();
+        });
   }
 
   private static TrainTask task(TokenCorpus corpus) {

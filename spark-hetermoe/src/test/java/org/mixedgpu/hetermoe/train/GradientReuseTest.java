@@ -2,8 +2,6 @@ package org.mixedgpu.hetermoe.train;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Proxy;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -16,6 +14,7 @@ import org.junit.jupiter.params.provider.EnumSource;
 import org.mixedgpu.backend.Backends;
 import org.mixedgpu.backend.CpuOptions;
 import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.base.Intercepted;
 import org.mixedgpu.hetermoe.plan.TrainingPlan;
 import org.mixedgpu.nn.AuxLoss;
 import org.mixedgpu.nn.ModelConfig;
@@ -37,22 +36,17 @@ class GradientReuseTest {
 
   /** As the inner backend, but that adamW leaves NaN in the gradient. */
   private static TrainingBackend spoiling(TrainingBackend inner, AtomicInteger spoiled) {
-    return (TrainingBackend)
-        Proxy.newProxyInstance(
-            GradientReuseTest.class.getClassLoader(),
-            new Class<?>[] {TrainingBackend.class},
-            (proxy, method, arguments) -> {
-              try {
-                Object result = method.invoke(inner, arguments);
-                if (method.getName().equals("adamW")) {
-                  inner.fill((Tensor) arguments[3], Float.NaN);
-                  spoiled.incrementAndGet();
-                }
-                return result;
-              } catch (InvocationTargetException e) {
-                throw e.getCause();
-              }
-            });
+    return Intercepted.over(
+        TrainingBackend.class,
+        inner,
+        (method, arguments, call) -> {
+          Object result = call.proceed();
+          if (method.equals("adamW")) {
+            inner.fill((Tensor) arguments[3], Float.NaN);
+            spoiled.incrementAndGet();
+          }
+          return result;
+        });
   }
 
   private static TrainingBackend cpu() {
@@ -163,21 +157,15 @@ class GradientReuseTest {
 
     @Override
     public TrainingBackend backend(int rank, TrainingBackend backend) {
-      TrainingBackend spoiling = spoiling(backend, spoiled);
-      return (TrainingBackend)
-          Proxy.newProxyInstance(
-              getClass().getClassLoader(),
-              new Class<?>[] {TrainingBackend.class},
-              (proxy, method, arguments) -> {
-                if (method.getName().equals("groupedMatmulWeightGradient")) {
-                  weightGradients[rank].incrementAndGet();
-                }
-                try {
-                  return method.invoke(spoiling, arguments);
-                } catch (InvocationTargetException e) {
-                  throw e.getCause();
-                }
-              });
+      return Intercepted.over(
+          TrainingBackend.class,
+          spoiling(backend, spoiled),
+          (method, arguments, call) -> {
+            if (method.equals("groupedMatmulWeightGradient")) {
+              weightGradients[rank].incrementAndGet();
+            }
+            return call.proceed();
+          });
     }
   }
 }

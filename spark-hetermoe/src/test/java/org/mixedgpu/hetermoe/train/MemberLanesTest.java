@@ -3,8 +3,6 @@ package org.mixedgpu.hetermoe.train;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Proxy;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.AfterEach;
@@ -17,6 +15,7 @@ import org.mixedgpu.backend.Event;
 import org.mixedgpu.backend.HostStamp;
 import org.mixedgpu.backend.StampCount;
 import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.base.Intercepted;
 import org.mixedgpu.hetermoe.exchange.InProcessExchange;
 import org.mixedgpu.hetermoe.plan.Direction;
 import org.mixedgpu.hetermoe.plan.LaneKind;
@@ -56,20 +55,11 @@ class MemberLanesTest {
   }
 
   private TrainingBackend withFakeTime(TrainingBackend inner) {
-    return (TrainingBackend)
-        Proxy.newProxyInstance(
-            getClass().getClassLoader(),
-            new Class<?>[] {TrainingBackend.class},
-            (proxy, method, arguments) -> {
-              if (method.getName().equals("stamp")) {
-                return new HostStamp(now.get());
-              }
-              try {
-                return method.invoke(inner, arguments);
-              } catch (InvocationTargetException e) {
-                throw e.getCause();
-              }
-            });
+    return Intercepted.over(
+        TrainingBackend.class,
+        inner,
+        (method, arguments, call) ->
+            method.equals("stamp") ? new HostStamp(now.get()) : call.proceed());
   }
 
   /** Work that takes so long. */

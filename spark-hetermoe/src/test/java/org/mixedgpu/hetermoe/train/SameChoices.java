@@ -1,13 +1,12 @@
 package org.mixedgpu.hetermoe.train;
 
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Proxy;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
 import java.util.List;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.base.Check;
+import org.mixedgpu.base.Intercepted;
 import org.mixedgpu.nn.Floats;
 import org.mixedgpu.tensor.Tensor;
 
@@ -132,25 +131,20 @@ final class SameChoices {
 
   private static TrainingBackend over(TrainingBackend inner, AfterRouter after) {
     int[] calls = new int[1];
-    return (TrainingBackend)
-        Proxy.newProxyInstance(
-            SameChoices.class.getClassLoader(),
-            new Class<?>[] {TrainingBackend.class},
-            (proxy, method, arguments) -> {
-              try {
-                Object result = method.invoke(inner, arguments);
-                if (method.getName().equals("routerTopK")) {
-                  after.run(
-                      calls[0]++,
-                      (Tensor) arguments[0],
-                      (Tensor) arguments[1],
-                      (Tensor) arguments[2],
-                      (Boolean) arguments[4]);
-                }
-                return result;
-              } catch (InvocationTargetException e) {
-                throw e.getCause();
-              }
-            });
+    return Intercepted.over(
+        TrainingBackend.class,
+        inner,
+        (method, arguments, call) -> {
+          Object result = call.proceed();
+          if (method.equals("routerTopK")) {
+            after.run(
+                calls[0]++,
+                (Tensor) arguments[0],
+                (Tensor) arguments[1],
+                (Tensor) arguments[2],
+                (Boolean) arguments[4]);
+          }
+          return result;
+        });
   }
 }

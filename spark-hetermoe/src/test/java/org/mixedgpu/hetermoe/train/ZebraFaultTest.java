@@ -2,10 +2,9 @@ package org.mixedgpu.hetermoe.train;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Proxy;
 import java.time.Duration;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLong;
@@ -20,8 +19,9 @@ import org.mixedgpu.backend.Lane;
 import org.mixedgpu.backend.Stamp;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.Intercepted;
+import org.mixedgpu.base.LiveThreads;
 import org.mixedgpu.base.MixedGpuException;
-import org.mixedgpu.hetermoe.exchange.Channel;
 import org.mixedgpu.hetermoe.exchange.Exchange;
 import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
 import org.mixedgpu.hetermoe.plan.TrainingPlan;
@@ -39,18 +39,7 @@ class ZebraFaultTest {
 
   @AfterEach
   void noLaneIsLeft() throws Exception {
-    // A lane's thread ends just after its last work.
-    for (int i = 0; i < 200 && !laneThreads().isEmpty(); i++) {
-      Thread.sleep(10);
-    }
-    assertThat(laneThreads()).isEmpty();
-  }
-
-  private static List<String> laneThreads() {
-    return Thread.getAllStackTraces().keySet().stream()
-        .map(Thread::getName)
-        .filter(name -> name.matches("(attention|expert)-\\d+-.*"))
-        .toList();
+    LiveThreads.assertNoneSoon("(attention|expert)-\\d+-.*");
   }
 
   /** The named op of one rank throws at its n-th call; ops are called on all lanes. */
@@ -74,21 +63,16 @@ class ZebraFaultTest {
       if (of != rank) {
         return backend;
       }
-      return (TrainingBackend)
-          Proxy.newProxyInstance(
-              getClass().getClassLoader(),
-              new Class<?>[] {TrainingBackend.class},
-              (proxy, method, arguments) -> {
-                if (method.getName().equals(op) && calls.incrementAndGet() == call) {
-                  thread = Thread.currentThread().getName();
-                  throw failure;
-                }
-                try {
-                  return method.invoke(backend, arguments);
-                } catch (InvocationTargetException e) {
-                  throw e.getCause();
-                }
-              });
+      return Intercepted.over(
+          TrainingBackend.class,
+          backend,
+          (method, arguments, inner) -> {
+            if (method.equals(op) && calls.incrementAndGet() == call) {
+              thread = Thread.currentThread().getName();
+              throw failure;
+            }
+            return inner.proceed();
+          });
     }
   }
 
@@ -136,28 +120,24 @@ class ZebraFaultTest {
 
     @Override
     public TrainingBackend backend(int of, TrainingBackend backend) {
-      return of == rank ? (TrainingBackend) fragile(TrainingBackend.class, backend) : backend;
+      return of == rank ? fragile(TrainingBackend.class, backend) : backend;
     }
 
-    private Object fragile(Class<?> type, Object of) {
-      return Proxy.newProxyInstance(
-          getClass().getClassLoader(),
-          new Class<?>[] {type},
-          (proxy, method, arguments) -> {
-            if (broken && method.getName().equals("reached")) {
+    private <T> T fragile(Class<T> type, T of) {
+      return Intercepted.over(
+          type,
+          of,
+          (method, arguments, call) -> {
+            if (broken && method.equals("reached")) {
               throw new MixedGpuException(Fault.MISSING, "no event can be asked");
             }
-            try {
-              Object result = method.invoke(of, arguments);
-              return switch (method.getName()) {
-                case "lane", "urgentLane" -> fragile(Lane.class, result);
-                case "record" -> fragile(Event.class, result);
-                case "stamp" -> new FragileStamp((Stamp) result);
-                default -> result;
-              };
-            } catch (InvocationTargetException e) {
-              throw e.getCause();
-            }
+            Object result = call.proceed();
+            return switch (method) {
+              case "lane", "urgentLane" -> fragile(Lane.class, (Lane) result);
+              case "record" -> fragile(Event.class, (Event) result);
+              case "stamp" -> new FragileStamp((Stamp) result);
+              default -> result;
+            };
           });
     }
 
@@ -278,21 +258,16 @@ class ZebraFaultTest {
 
   @SuppressWarnings("unchecked")
   private static Exchange listening(Exchange of, List<Consumer<String>> listeners) {
-    return (Exchange)
-        Proxy.newProxyInstance(
-            ZebraFaultTest.class.getClassLoader(),
-            new Class<?>[] {Exchange.class},
-            (proxy, method, arguments) -> {
-              if (method.getName().equals("whenBroken")) {
-                listeners.add((Consumer<String>) arguments[0]);
-                return null;
-              }
-              try {
-                return method.invoke(of, arguments);
-              } catch (InvocationTargetException e) {
-                throw e.getCause();
-              }
-            });
+    return Intercepted.over(
+        Exchange.class,
+        of,
+        (method, arguments, call) -> {
+          if (method.equals("whenBroken")) {
+            listeners.add((Consumer<String>) arguments[0]);
+            return null;
+          }
+          return call.proceed();
+        });
   }
 
   @Test
@@ -343,36 +318,11 @@ class ZebraFaultTest {
         return of;
       }
       exchange = of;
-      return new Exchange() {
-        @Override
-        public int rank() {
-          return of.rank();
-        }
-
-        @Override
-        public int size() {
-          return of.size();
-        }
-
-        @Override
-        public boolean encrypted() {
-          return of.encrypted();
-        }
-
-        @Override
-        public Channel channel(String name) {
-          return of.channel(name);
-        }
-
-        @Override
-        public void abort(String reason) {}
-
-        @Override
-        public void whenBroken(Consumer<String> listener) {}
-
-        @Override
-        public void close() {}
-      };
+      return Intercepted.over(
+          Exchange.class,
+          of,
+          (method, arguments, call) ->
+              Set.of("abort", "whenBroken", "close").contains(method) ? null : call.proceed());
     }
 
     @Override

@@ -3,8 +3,6 @@ package org.mixedgpu.hetermoe.train;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Proxy;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -20,6 +18,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.mixedgpu.backend.Backends;
 import org.mixedgpu.backend.CpuOptions;
 import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.base.Intercepted;
 import org.mixedgpu.hetermoe.plan.LaneKind;
 import org.mixedgpu.hetermoe.plan.Role;
 import org.mixedgpu.hetermoe.plan.Task;
@@ -211,20 +210,15 @@ class ZebraTrainingTest {
 
     @Override
     public TrainingBackend backend(int rank, TrainingBackend backend) {
-      return (TrainingBackend)
-          Proxy.newProxyInstance(
-              getClass().getClassLoader(),
-              new Class<?>[] {TrainingBackend.class},
-              (proxy, method, arguments) -> {
-                if (warm && WAITING.contains(method.getName())) {
-                  found.add(method.getName() + " on " + Thread.currentThread().getName());
-                }
-                try {
-                  return method.invoke(backend, arguments);
-                } catch (InvocationTargetException e) {
-                  throw e.getCause();
-                }
-              });
+      return Intercepted.over(
+          TrainingBackend.class,
+          backend,
+          (method, arguments, call) -> {
+            if (warm && WAITING.contains(method)) {
+              found.add(method + " on " + Thread.currentThread().getName());
+            }
+            return call.proceed();
+          });
     }
 
     @Override

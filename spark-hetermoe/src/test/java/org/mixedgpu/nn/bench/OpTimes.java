@@ -2,15 +2,13 @@ package org.mixedgpu.nn.bench;
 
 import java.io.PrintStream;
 import java.lang.management.ManagementFactory;
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Method;
-import java.lang.reflect.Proxy;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.Locale;
 import java.util.Map;
 import java.util.stream.Collectors;
 import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.base.Intercepted;
 import org.mixedgpu.tensor.Tensor;
 
 /** A backend that adds up the processor time of the calling thread for each op and shape. */
@@ -19,24 +17,17 @@ final class OpTimes {
   private final TrainingBackend timed;
 
   OpTimes(TrainingBackend backend) {
-    timed =
-        (TrainingBackend)
-            Proxy.newProxyInstance(
-                OpTimes.class.getClassLoader(),
-                new Class<?>[] {TrainingBackend.class},
-                (proxy, method, args) -> call(backend, method, args));
+    timed = Intercepted.over(TrainingBackend.class, backend, this::call);
   }
 
   TrainingBackend backend() {
     return timed;
   }
 
-  private Object call(TrainingBackend backend, Method method, Object[] args) throws Throwable {
+  private Object call(String method, Object[] args, Intercepted.Call call) throws Throwable {
     long start = ManagementFactory.getThreadMXBean().getCurrentThreadCpuTime();
     try {
-      return method.invoke(backend, args);
-    } catch (InvocationTargetException e) {
-      throw e.getCause();
+      return call.proceed();
     } finally {
       long nanos = ManagementFactory.getThreadMXBean().getCurrentThreadCpuTime() - start;
       long[] sum = nanosAndCalls.computeIfAbsent(describe(method, args), name -> new long[2]);
@@ -45,11 +36,11 @@ final class OpTimes {
     }
   }
 
-  private static String describe(Method method, Object[] args) {
-    if (args == null) {
-      return method.getName();
+  private static String describe(String method, Object[] args) {
+    if (args.length == 0) {
+      return method;
     }
-    return method.getName()
+    return method
         + Arrays.stream(args)
             .filter(a -> a instanceof Tensor || a instanceof Enum)
             .limit(4)

@@ -1,7 +1,5 @@
 package org.mixedgpu.hetermoe.train.bench;
 
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Proxy;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.HashMap;
@@ -17,6 +15,7 @@ import java.util.concurrent.locks.LockSupport;
 import org.mixedgpu.backend.Backends;
 import org.mixedgpu.backend.CpuOptions;
 import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.base.Intercepted;
 import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
 import org.mixedgpu.hetermoe.exchange.InProcessExchange;
 import org.mixedgpu.hetermoe.plan.LaneKind;
@@ -181,24 +180,17 @@ public final class ZebraOverlap {
   /** The named ops take their multiple of a time more: there is one of them in each task. */
   private static TrainingBackend slowed(
       TrainingBackend backend, Map<String, Double> ops, double millis) {
-    return (TrainingBackend)
-        Proxy.newProxyInstance(
-            ZebraOverlap.class.getClassLoader(),
-            new Class<?>[] {TrainingBackend.class},
-            (proxy, method, arguments) -> {
-              long end =
-                  System.nanoTime()
-                      + (long) (1e6 * millis * ops.getOrDefault(method.getName(), 0.0));
-              try {
-                Object result = method.invoke(backend, arguments);
-                while (System.nanoTime() < end) {
-                  LockSupport.parkNanos(end - System.nanoTime());
-                }
-                return result;
-              } catch (InvocationTargetException e) {
-                throw e.getCause();
-              }
-            });
+    return Intercepted.over(
+        TrainingBackend.class,
+        backend,
+        (method, arguments, call) -> {
+          long end = System.nanoTime() + (long) (1e6 * millis * ops.getOrDefault(method, 0.0));
+          Object result = call.proceed();
+          while (System.nanoTime() < end) {
+            LockSupport.parkNanos(end - System.nanoTime());
+          }
+          return result;
+        });
   }
 
   /** Without the update, which the schedule and its prediction leave out. */
