@@ -14,6 +14,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 
 /**
  * A table of measurements: printed row by row, and with {@code -Dbench.out=FOLDER} also written to
@@ -45,6 +46,7 @@ public final class Results {
     all.put("commit", System.getProperty("bench.commit", "not given"));
     all.put("java", System.getProperty("java.vm.version"));
     all.putAll(machine);
+    driver().ifPresent(version -> all.putIfAbsent("driver", version));
     all.forEach((key, value) -> System.out.println(key + ": " + value));
     all.put("baseline", baseline);
     all.put("rows", rows);
@@ -86,6 +88,18 @@ public final class Results {
   public void failed(String what, RuntimeException why) {
     String text = String.valueOf(why.getMessage()).replace('\n', ' ').replace('|', '/');
     add(what, Double.NaN, Double.NaN, "", Double.NaN, null, null, "FAILED: " + text);
+  }
+
+  /** The NVIDIA driver's version, where one is loaded. */
+  private static Optional<String> driver() {
+    Path module = Path.of("/sys/module/nvidia/version");
+    try {
+      return Files.exists(module)
+          ? Optional.of(Files.readString(module).strip())
+          : Optional.empty();
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
   }
 
   private void add(

@@ -111,7 +111,6 @@ public final class CudaZebraBenchmark {
       return;
     }
     System.out.println("chosen: " + chosen.name());
-    row("chosen: " + chosen.name(), chosen);
     each(List.of(chosen), this::onOneGpu);
     each(List.of(chosen), this::overTheNetwork);
     each(List.of(chosen), this::emulated);
@@ -157,7 +156,7 @@ public final class CudaZebraBenchmark {
   private void measure(ZebraRun setting) throws InterruptedException {
     ZebraTimes pure = pure(setting);
     ZebraTimes times = times(setting, Rows.NCCL);
-    row(setting.name(), setting);
+    row(setting);
     double balance =
         Math.max(pure.compute(0), pure.compute(1)) / Math.min(pure.compute(0), pure.compute(1));
     double ratio = times.stepMillis() / Math.max(pure.compute(0), pure.compute(1));
@@ -170,7 +169,7 @@ public final class CudaZebraBenchmark {
     }
   }
 
-  private void row(String name, ZebraRun setting) throws InterruptedException {
+  private void row(ZebraRun setting) throws InterruptedException {
     ZebraTimes pure = pure(setting);
     ZebraTimes times = times(setting, Rows.NCCL);
     ZebraTimes alone = times(setting.oneMicroBatch(), Rows.NCCL);
@@ -203,7 +202,7 @@ public final class CudaZebraBenchmark {
             alone.bytesOfMessage() / 1e6 / alone.messageMillis(),
             100 * times.steps().spread());
     results.size(
-        name + ", step by the longer side's pure time",
+        setting.name() + ", step by the longer side's pure time",
         step,
         Math.max(pure.compute(0), pure.compute(1)),
         "ms",
@@ -255,6 +254,6 @@ public final class CudaZebraBenchmark {
   private void emulated(ZebraRun setting) throws InterruptedException {
     ZebraRun slower = setting.emulate();
     pure(slower);
-    row(slower.name(), slower);
+    row(slower);
   }
 }
