@@ -3,12 +3,12 @@
 #   discover-gpus.sh hopper      {"name": "gpu-hopper", "addresses": ["0","1"]}
 #   discover-gpus.sh --one-name  {"name": "gpu", "addresses": ["hopper-0","volta-1"]}
 # Spark runs discovery scripts without arguments, so the generation may also come from the name this
-# script is called by:
+# script is called by, and --one-name from discover-gpu.sh:
 #   ln -s discover-gpus.sh discover-gpu-hopper.sh
 #   spark.worker.resource.gpu-hopper.discoveryScript  /path/to/conf/discover-gpu-hopper.sh
-# Generations are read from gpus.json beside this script. HETERMOE_EMULATED_GPUS=hopper:1,volta:1
-# pretends to have those. GPUs are counted as nvidia-smi does; run CUDA programs with
-# CUDA_DEVICE_ORDER=PCI_BUS_ID.
+# Generations are read from gpus.json beside this script: add a compute capability there.
+# HETERMOE_EMULATED_GPUS=hopper:1,volta:1 pretends to have those. GPUs are counted as nvidia-smi
+# does.
 set -euo pipefail
 
 fail() { echo "discover-gpus.sh: $*" >&2; exit 1; }
@@ -21,8 +21,10 @@ catalogue="$here/gpus.json"
 want=${1:-}
 if [ -z "$want" ] && [[ "$called" =~ ^discover-gpu-([a-z0-9]+)(\.sh)?$ ]]; then
   want=${BASH_REMATCH[1]}
+elif [ -z "$want" ] && [[ "$called" =~ ^discover-gpu(\.sh)?$ ]]; then
+  want=--one-name
 fi
-[ -n "$want" ] || fail "say which generation, or --one-name, or call me discover-gpu-<generation>.sh"
+[ -n "$want" ] || fail "say which generation, or --one-name, or call me discover-gpu-<generation>.sh or discover-gpu.sh"
 
 # Lines "capability generation" from the catalogue, which has one generation a line.
 known=$(sed -n 's/.*"name": "\([a-z0-9]*\)", "computeCapabilities": \[\([^]]*\)\].*/\1 \2/p' "$catalogue" |

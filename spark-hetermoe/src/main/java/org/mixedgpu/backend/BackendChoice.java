@@ -7,6 +7,8 @@ import org.mixedgpu.base.Check;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.device.GpuInventory;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * Which backend the processes of a run open, as its settings say. Decided once; which GPU each
@@ -20,6 +22,7 @@ public record BackendChoice(
     BackendKind kind, Precision precision, int threads, long memoryLimitBytes)
     implements Serializable {
   private static final long serialVersionUID = 1L;
+  private static final Logger LOG = LoggerFactory.getLogger(BackendChoice.class);
 
   /** As CUDA counts. */
   private static final String FIRST = "0";
@@ -76,6 +79,12 @@ public record BackendChoice(
   }
 
   private CudaOptions cudaOptions(OptionalInt gpu) {
+    if (gpu.isEmpty()) {
+      LOG.warn(
+          "Spark assigned no GPU here: the first that CUDA sees is used, as by all others on this"
+              + " machine. On a cluster, ask for GPUs with spark.executor.resource.gpu.amount and"
+              + " spark.task.resource.gpu.amount");
+    }
     String device = gpu.isEmpty() ? FIRST : GpuInventory.busId(gpu.getAsInt());
     return new CudaOptions(device, precision.type().orElse(null), memoryLimitBytes, null);
   }

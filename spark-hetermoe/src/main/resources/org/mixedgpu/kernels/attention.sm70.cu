@@ -540,7 +540,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) attentionBackwardKeys(
   if (window != 0) {
     lastQuery = min(lastQuery, tile + OWN - 1 - sizes.offset() + window - 1);
   }
-  int steps = max(0, lastQuery / OTHER - firstStep + 1);
+  int steps = lastQuery < 0 ? 0 : max(0, lastQuery / OTHER - firstStep + 1);
   int all = steps * group;
   Rows<OTHER> movingQ;
   Rows<OTHER> movingGradient;

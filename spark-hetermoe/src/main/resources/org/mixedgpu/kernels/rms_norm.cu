@@ -107,7 +107,8 @@ DEVICE void rmsNormBy(
   }
 }
 
-extern "C" __global__ void rmsNorm(
+// As many threads as CudaNorm may ask for: without this bound a compiler may take more registers.
+extern "C" __global__ void __launch_bounds__(1024) rmsNorm(
     T* out, float* inverseRms, const T* x, const float* gain, i64 rows, i64 width, float epsilon,
     int lanes) {
   if (wideRows(x, width) && aligned16(out) && aligned16(gain)) {
@@ -226,7 +227,7 @@ extern "C" __global__ void __launch_bounds__(BACKWARD_THREADS) rmsNormBackward(
   }
 }
 
-extern "C" __global__ void rmsNormBackwardX(
+extern "C" __global__ void __launch_bounds__(1024) rmsNormBackwardX(
     T* dX,
     const T* dOut,
     const T* x,

@@ -101,6 +101,9 @@ class GpuInventoryTest {
         .isEqualTo("{\"name\": \"gpu-volta\", \"addresses\": [\"1\",\"2\"]}");
     assertThat(script("", SCRIPT.toString(), "--one-name"))
         .isEqualTo("{\"name\": \"gpu\", \"addresses\": [\"hopper-0\",\"volta-1\",\"volta-2\"]}");
+    Path anyGpu = Files.createSymbolicLink(folder.resolve("discover-gpu.sh"), SCRIPT);
+    assertThat(script("", anyGpu.toString()))
+        .isEqualTo(script("", SCRIPT.toString(), "--one-name"));
     assertThat(script("ada:1,turing:1", SCRIPT.toString(), "turing"))
         .isEqualTo("{\"name\": \"gpu-turing\", \"addresses\": [\"1\"]}");
     assertThat(script("", SCRIPT.toString(), "ada")).contains("no ada GPU here");

@@ -113,8 +113,7 @@ class GpuPrefillIT {
           assertNear(computed.get(id), expected, 1e-3);
           // Chunk by chunk on the same grid: loaded KV is what was computed.
           assertThat(loaded.get(id).bits()).isEqualTo(computed.get(id).bits());
-          // The end game may cut a chunk: another shape of product, another order of sums.
-          assertNear(cake.get(id), computed.get(id), 1e-3);
+          assertThat(cake.get(id).bits()).isEqualTo(computed.get(id).bits());
         });
   }
 

@@ -28,6 +28,11 @@ record AttentionCall(AttentionShape shape, CudaTensor q, CudaTensor k, CudaTenso
     return Math.toIntExact(k.shape().rows() / shape.batch());
   }
 
+  /** 0 where it reaches every key: sums of positions and windows stay small then. */
+  int window() {
+    return shape.window() >= keys() ? 0 : shape.window();
+  }
+
   /** Heads of all sequences. */
   long queryHeads() {
     return (long) shape.batch() * shape.queryHeads();

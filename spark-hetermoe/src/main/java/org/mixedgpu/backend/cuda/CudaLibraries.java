@@ -12,14 +12,15 @@ import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
 
 /**
- * Finds CUDA's libraries, of CUDA 12 or 13: in the folders of {@code mixedgpu.cuda.path} (a system
- * property) or {@code MIXEDGPU_CUDA_PATH} (an environment variable), in those of {@code CUDA_HOME}
- * and {@code CUDA_PATH}, where the loader looks ({@code LD_LIBRARY_PATH}), and in {@code
- * /usr/local/cuda}.
+ * Finds CUDA's libraries, of CUDA 12 or 13: in the folders that are named, one after the other, by
+ * {@code mixedgpu.cuda.path} (a system property), {@code MIXEDGPU_CUDA_PATH} (an environment
+ * variable), {@code CUDA_HOME} and {@code CUDA_PATH}; else the best there is in {@code
+ * /usr/local/cuda} and where the loader looks ({@code LD_LIBRARY_PATH}).
  */
 final class CudaLibraries {
   static final String PROPERTY = "mixedgpu.cuda.path";
   static final String VARIABLE = "MIXEDGPU_CUDA_PATH";
+  private static final List<Path> USUAL = withLibraries("/usr/local/cuda");
 
   private final List<Path> folders;
   private final Function<String, NativeLibrary> opener;
@@ -63,17 +64,8 @@ final class CudaLibraries {
    */
   NativeLibrary open(String need, List<String> names, String advice) {
     List<String> tried = new ArrayList<>();
-    for (String name : names) {
-      for (Path folder : folders) {
-        Path file = folder.resolve(name);
-        if (Files.exists(file)) {
-          NativeLibrary library = attempt(file.toString(), tried);
-          if (library != null) {
-            return library;
-          }
-        }
-      }
-      NativeLibrary library = attempt(name, tried);
+    for (String file : candidates(names)) {
+      NativeLibrary library = attempt(file, tried);
       if (library != null) {
         return library;
       }
@@ -82,7 +74,33 @@ final class CudaLibraries {
         Fault.MISSING,
         String.format(
             "%s and found neither of %s in %s nor where the loader looks (%s); %s",
-            need, names, folders, String.join("; ", tried), advice));
+            need, names, all(folders, USUAL), String.join("; ", tried), advice));
+  }
+
+  /** What exists, and plain names for the loader. */
+  private List<String> candidates(List<String> names) {
+    List<String> files = new ArrayList<>();
+    for (Path folder : folders) {
+      // What a user names wins, even where a better one is elsewhere.
+      names.forEach(name -> addExisting(files, folder.resolve(name)));
+    }
+    for (String name : names) {
+      USUAL.forEach(folder -> addExisting(files, folder.resolve(name)));
+      files.add(name);
+    }
+    return files;
+  }
+
+  private static void addExisting(List<String> files, Path file) {
+    if (Files.exists(file)) {
+      files.add(file.toString());
+    }
+  }
+
+  private static List<Path> all(List<Path> first, List<Path> second) {
+    List<Path> all = new ArrayList<>(first);
+    all.addAll(second);
+    return all;
   }
 
   private NativeLibrary attempt(String name, List<String> tried) {
@@ -103,24 +121,22 @@ final class CudaLibraries {
     for (String list : new String[] {property, environment.get(VARIABLE)}) {
       if (list != null) {
         for (String folder : list.split(File.pathSeparator)) {
-          addWithLibraries(found, folder);
+          found.addAll(withLibraries(folder));
         }
       }
     }
-    addWithLibraries(found, environment.get("CUDA_HOME"));
-    addWithLibraries(found, environment.get("CUDA_PATH"));
-    addWithLibraries(found, "/usr/local/cuda");
+    found.addAll(withLibraries(environment.get("CUDA_HOME")));
+    found.addAll(withLibraries(environment.get("CUDA_PATH")));
     return found;
   }
 
-  /** A folder of libraries, or of an installation that has them below. */
-  private static void addWithLibraries(List<Path> found, String folder) {
-    if (folder != null && !folder.isBlank()) {
-      Path path = Path.of(folder.strip());
-      found.add(path);
-      found.add(path.resolve("lib64"));
-      found.add(path.resolve("lib"));
-      found.add(path.resolve("targets/x86_64-linux/lib"));
+  /** A folder of libraries, or of an installation that has them below; none for a blank. */
+  private static List<Path> withLibraries(String folder) {
+    if (folder == null || folder.isBlank()) {
+      return List.of();
     }
+    Path path = Path.of(folder.strip());
+    return List.of(
+        path, path.resolve("lib64"), path.resolve("lib"), path.resolve("targets/x86_64-linux/lib"));
   }
 }

@@ -92,8 +92,9 @@ record GroupedTiles(
       int n,
       int k) {
     boolean tensorCores = type == DType.F16 || type == DType.BF16 && arch >= 80;
-    // Without rows there is no tensor to describe to the copy engine, and nothing to compute.
-    if (!tensorCores || !aligned || rows == 0) {
+    // The copy engine can't be told of tensors without elements.
+    boolean empty = rows == 0 || experts == 0 || n == 0 || k == 0;
+    if (!tensorCores || !aligned || empty) {
       return ANY;
     }
     if (arch == 90) {

@@ -69,7 +69,7 @@ final class HopperAttention implements AttentionKernels {
                 .add(shape.queryHeads())
                 .add(shape.kvHeads())
                 .add(shape.batch())
-                .add(shape.window())
+                .add(call.window())
                 .add(shape.scale()));
   }
 
@@ -106,7 +106,7 @@ final class HopperAttention implements AttentionKernels {
                 .add(shape.queryHeads())
                 .add(shape.kvHeads())
                 .add(shape.batch())
-                .add(shape.window())
+                .add(call.window())
                 .add(shape.scale())
                 .add(call.padded()));
   }
@@ -135,7 +135,7 @@ final class HopperAttention implements AttentionKernels {
                 .add(shape.queryHeads())
                 .add(shape.kvHeads())
                 .add(shape.batch())
-                .add(shape.window())
+                .add(call.window())
                 .add(shape.scale())
                 .add(call.padded()));
   }
@@ -175,7 +175,7 @@ final class HopperAttention implements AttentionKernels {
                 .add(shape.queryHeads())
                 .add(shape.kvHeads())
                 .add(shape.batch())
-                .add(shape.window())
+                .add(call.window())
                 .add(shape.scale())
                 .add(call.padded()));
     device

@@ -44,7 +44,7 @@ final class PlainAttention implements AttentionKernels {
                 .add(call.keys())
                 .add(shape.queryHeads())
                 .add(shape.kvHeads())
-                .add(shape.window())
+                .add(call.window())
                 .add(shape.scale()));
   }
 
@@ -75,7 +75,7 @@ final class PlainAttention implements AttentionKernels {
                 .add(call.keys())
                 .add(shape.queryHeads())
                 .add(shape.kvHeads())
-                .add(shape.window())
+                .add(call.window())
                 .add(shape.scale())
                 .add(call.padded()));
   }
@@ -102,7 +102,7 @@ final class PlainAttention implements AttentionKernels {
                 .add(call.keys())
                 .add(shape.queryHeads())
                 .add(shape.kvHeads())
-                .add(shape.window())
+                .add(call.window())
                 .add(shape.scale())
                 .add(call.padded()));
   }

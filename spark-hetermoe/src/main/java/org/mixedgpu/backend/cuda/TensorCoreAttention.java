@@ -49,7 +49,7 @@ final class TensorCoreAttention implements AttentionKernels {
                 .add(call.keys())
                 .add(shape.queryHeads())
                 .add(shape.kvHeads())
-                .add(shape.window())
+                .add(call.window())
                 .add(shape.scale()));
   }
 
@@ -81,7 +81,7 @@ final class TensorCoreAttention implements AttentionKernels {
                 .add(call.keys())
                 .add(shape.queryHeads())
                 .add(shape.kvHeads())
-                .add(shape.window())
+                .add(call.window())
                 .add(shape.scale())
                 .add(call.padded()));
   }
@@ -109,7 +109,7 @@ final class TensorCoreAttention implements AttentionKernels {
                 .add(call.keys())
                 .add(shape.queryHeads())
                 .add(shape.kvHeads())
-                .add(shape.window())
+                .add(call.window())
                 .add(shape.scale())
                 .add(call.padded()));
   }

@@ -27,7 +27,7 @@ final class SparkOptions {
       names = "--conf",
       paramLabel = "KEY=VALUE",
       description =
-          "A Spark setting; may be repeated. Example: --conf spark.hetermoe.threads=4. Without"
+          "A Spark setting; may be repeated. Example: --conf spark.hetermoe.exchange=network. Without"
               + " spark-submit the master is local[*] unless set here.")
   private Map<String, String> conf = new LinkedHashMap<>();
 

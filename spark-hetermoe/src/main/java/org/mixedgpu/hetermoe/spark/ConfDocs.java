@@ -23,8 +23,9 @@ public final class ConfDocs {
       spark.dynamicAllocation.enabled  true
       spark.dynamicAllocation.minExecutors  0
 
-      # An executor has one member; all its cores work for it. Tensors and exchange buffers lie
-      # outside the heap, in the overhead.
+      # An executor has one member; all its cores work for it. Exchange buffers lie outside the
+      # heap, in the overhead; so do tensors on the CPU. With the backend cuda tensors are on the
+      # GPU, and a few GiB of overhead do.
       spark.executor.cores  8
       spark.executor.memory  8g
       spark.executor.memoryOverhead  64g

@@ -72,8 +72,9 @@ public final class HeterMoeConf {
           PREFIX + "gpuCatalogue",
           "",
           "Path of a GPU catalogue in the format of conf/gpus.json, where workers and executors find"
-              + " it too; empty means the built-in one. Discovery leaves out cards that it does not"
-              + " know, with a warning.");
+              + " it too; empty means the built-in one. The discovery plugin leaves out GPUs whose"
+              + " compute capability it lacks, with a warning. conf/discover-gpus.sh reads the"
+              + " gpus.json beside it.");
 
   public static final ConfEntry<String> EMULATED_GPUS =
       ConfEntry.text(

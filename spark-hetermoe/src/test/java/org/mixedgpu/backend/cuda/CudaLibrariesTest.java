@@ -25,18 +25,13 @@ class CudaLibrariesTest {
             Map.of("MIXEDGPU_CUDA_PATH", "/c", "CUDA_HOME", "/d", "CUDA_PATH", "", "PATH", "/e"));
     assertThat(folders)
         .containsSubsequence(
-            Path.of("/a"),
-            Path.of("/a/lib64"),
-            Path.of("/b"),
-            Path.of("/c"),
-            Path.of("/d/lib64"),
-            Path.of("/usr/local/cuda/lib64"))
+            Path.of("/a"), Path.of("/a/lib64"), Path.of("/b"), Path.of("/c"), Path.of("/d/lib64"))
         .doesNotContain(Path.of("/e"), Path.of(""));
   }
 
   @Test
-  void theBestNameIsTriedEverywhereBeforeTheNext() throws IOException {
-    Path second = Files.writeString(folder.resolve("libx.so.12"), "");
+  void aNamedFolderWinsAndElsewhereTheBestName() throws IOException {
+    Path named = Files.writeString(folder.resolve("libx.so.12"), "");
     List<String> tried = new ArrayList<>();
     CudaLibraries libraries =
         new CudaLibraries(
@@ -52,12 +47,13 @@ class CudaLibrariesTest {
             "X",
             "libx.so.13, libx.so.12",
             folder.toString(),
-            "no " + second,
+            "no " + named,
+            "/usr/local/cuda/lib64",
             "MIXEDGPU_CUDA_PATH",
             "mixedgpu.cuda.path",
             "backend cpu")
         .hasMessageNotContaining("long list");
-    assertThat(tried).containsExactly("libx.so.13", second.toString(), "libx.so.12");
+    assertThat(tried).containsExactly(named.toString(), "libx.so.13", "libx.so.12");
   }
 
   /** Neither the CUDA toolkit nor the backend cpu helps a member that lacks NCCL. */
