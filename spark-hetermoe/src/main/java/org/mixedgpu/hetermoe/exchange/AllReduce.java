@@ -183,6 +183,24 @@ public final class AllReduce implements AutoCloseable {
     return sums;
   }
 
+  /**
+   * Returns when all members are here, however long that takes; fails when one is lost or the
+   * exchange is aborted.
+   */
+  public void barrier() {
+    for (int i = 0; i < ranks.length; i++) {
+      if (i != self) {
+        channel.send(ranks[i], new int[0], bucket.rows(0, 0));
+      }
+    }
+    for (int i = 0; i < ranks.length; i++) {
+      if (i != self) {
+        channel.await(ranks[i]);
+        channel.receive(ranks[i], bucket);
+      }
+    }
+  }
+
   /** Payload sent so far by {@link #sum(Iterable)}. */
   public long bytesSent() {
     return bytesSent;

@@ -23,4 +23,11 @@ public interface Channel {
    * lost, the exchange is aborted or the time limit is over.
    */
   Message receive(int peer, Tensor into);
+
+  /**
+   * Waits until a message of a peer can be received, without a time limit: for a peer whose work
+   * takes as long as it takes, such as loading a model. Fails when the peer is lost or the exchange
+   * is aborted.
+   */
+  void await(int peer);
 }

@@ -176,6 +176,11 @@ public final class InProcessExchange implements Exchange {
       return new Message(packet.header(), packet.rows());
     }
 
+    @Override
+    public void await(int peer) {
+      group.link(name, checked(peer), rank).await();
+    }
+
     private void check(int peer, Link.Packet packet, Tensor into) {
       Check.input(
           packet.type() == into.type()

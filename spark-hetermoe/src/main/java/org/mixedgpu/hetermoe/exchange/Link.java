@@ -83,9 +83,18 @@ final class Link {
 
   /** The next message, which stays in the queue until {@link #remove}. */
   Packet peek() {
+    return peek(limits.timeout().toNanos());
+  }
+
+  /** Waits for the next message, however long. */
+  void await() {
+    peek(Long.MAX_VALUE);
+  }
+
+  private Packet peek(long limitNanos) {
     lock.lock();
     try {
-      long nanos = limits.timeout().toNanos();
+      long nanos = limitNanos;
       while (queue.isEmpty()) {
         refuseIfOver();
         nanos = await(nanos, "a message");

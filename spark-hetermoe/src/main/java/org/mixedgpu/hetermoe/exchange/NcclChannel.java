@@ -76,6 +76,15 @@ final class NcclChannel implements Channel {
     return new Message(found.header(), found.rows());
   }
 
+  @Override
+  public void await(int peer) {
+    groups.refuseIfBroken();
+    checkWay(peer, rank);
+    if (!refused.containsKey(peer)) {
+      headers.await(peer);
+    }
+  }
+
   private void checkWay(int sender, int receiver) {
     Check.input(
         flow.goes(sender, receiver),

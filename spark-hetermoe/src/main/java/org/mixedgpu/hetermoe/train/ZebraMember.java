@@ -133,8 +133,9 @@ public final class ZebraMember {
     MemberReport train() {
       parts.load(member.parameters);
       backend.synchronize();
-      // Ranks start together, so that the first step's time is that of a step.
-      all.sum();
+      // Ranks start together, so that the first step's time is that of a step. Loading and saving
+      // take members as long as their parts are large.
+      all.barrier();
       reported = System.nanoTime();
       StepReport report = null;
       for (long step = 1; step <= job.steps(); step++) {
@@ -143,7 +144,7 @@ public final class ZebraMember {
       }
       parts.save(rank, member.parameters);
       // Whoever returns says that all parts are there.
-      all.sum();
+      all.barrier();
       return new MemberReport(rank, report, timeline());
     }
 

@@ -251,6 +251,33 @@ public abstract class ExchangeContract {
         .hasMessageContaining("tokens");
   }
 
+  /** A peer may load or save for longer than any message takes. */
+  @Test
+  void awaitingHasNoTimeLimitAndEndsWithTheExchange() throws Exception {
+    open(2, new ExchangeLimits(1 << 20, Duration.ofMillis(200)));
+    Tensor rows = floats(1, 1, 1);
+    Future<?> awaiting =
+        run(
+            () -> {
+              channel(1).await(0);
+              channel(1).await(0);
+              return channel(1).receive(0, rows);
+            });
+    Thread.sleep(600);
+    assertThat(awaiting.isDone()).isFalse();
+    channel(0).send(1, new int[] {3}, floats(0, 1, 1));
+    assertThat(((Message) awaiting.get()).header()).containsExactly(3);
+    Future<?> inVain =
+        run(
+            () -> {
+              channel(1).await(0);
+              return null;
+            });
+    Thread.sleep(100);
+    members.get(0).abort("rank 0 can't load");
+    assertAborted(inVain, "rank 0 can't load");
+  }
+
   @Test
   void aPeerThatLeftIsReportedAsLost() throws Exception {
     open(2, LIMITS);

@@ -27,6 +27,7 @@ import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
 import org.mixedgpu.hetermoe.plan.TrainingPlan;
 import org.mixedgpu.nn.AuxLoss;
 import org.mixedgpu.nn.ModelConfig;
+import org.mixedgpu.nn.Parameters;
 
 /** Whatever fails, wherever: all members fail soon, name the first cause and leave nothing. */
 @Timeout(60)
@@ -295,6 +296,49 @@ class ZebraFaultTest {
     }
   }
 
+  @Test
+  void loadingAndSavingMayTakeLongerThanAnyMessage() throws Exception {
+    AtomicInteger slow = new AtomicInteger();
+    ModelParts random = ModelParts.random(ZebraGang.SEED);
+    ModelParts uneven =
+        new ModelParts() {
+          @Override
+          public void load(Parameters part) {
+            if (part.entries().iterator().next().name().contains("embed")) {
+              pause();
+            }
+            random.load(part);
+          }
+
+          @Override
+          public void save(int rank, Parameters part) {
+            if (rank == 3) {
+              pause();
+            }
+          }
+
+          private void pause() {
+            try {
+              Thread.sleep(1500);
+            } catch (InterruptedException e) {
+              throw new AssertionError(e);
+            }
+            slow.incrementAndGet();
+          }
+        };
+    List<ZebraGang.Outcome> outcomes =
+        run(
+            uneven,
+            new ZebraGang.Fault() {
+              @Override
+              public ExchangeLimits limits() {
+                return new ExchangeLimits(1 << 20, Duration.ofMillis(800));
+              }
+            });
+    ZebraGang.succeeded(outcomes);
+    assertThat(slow).hasValue(3);
+  }
+
   /** Rank 2 stops before step 3 and can't tell anybody; its connections close, or not even that. */
   private static final class Mute implements ZebraGang.Fault {
     private final boolean closes;
@@ -338,11 +382,16 @@ class ZebraFaultTest {
   }
 
   private static List<ZebraGang.Outcome> run(ZebraGang.Fault fault) throws Exception {
+    return run(ModelParts.random(ZebraGang.SEED), fault);
+  }
+
+  private static List<ZebraGang.Outcome> run(ModelParts parts, ZebraGang.Fault fault)
+      throws Exception {
     ModelConfig model = ZebraModels.qwen2Moe(0.01f);
     TrainingPlan plan = TrainingPlan.even(ZebraJob.expertsByLayer(model), 2, 2, 2, 4, SEQUENCE);
     OptimizerConfig optimizer = OptimizerConfig.standard(LearningRate.constant(1e-3));
     ZebraJob job = new ZebraJob(model, plan, optimizer, AuxLoss.Kind.PER_LAYER, STEPS, false);
-    return ZebraGang.run(job, ZebraGang.tokens(SEQUENCE), ModelParts.random(ZebraGang.SEED), fault);
+    return ZebraGang.run(job, ZebraGang.tokens(SEQUENCE), parts, fault);
   }
 
   private static void assertAllName(List<ZebraGang.Outcome> outcomes, int rank, String cause) {

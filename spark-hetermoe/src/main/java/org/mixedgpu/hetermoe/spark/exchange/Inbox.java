@@ -160,6 +160,24 @@ final class Inbox {
     return new Message(head.header(), head.rows());
   }
 
+  /** Waits for the first message to be complete, however long. */
+  void await() {
+    waiting.lock();
+    try {
+      waiting.patiently(this::hasMessage, refuse, message());
+    } finally {
+      waiting.unlock();
+    }
+  }
+
+  private boolean hasMessage() {
+    return !arrivals.isEmpty() && arrivals.peek().isComplete();
+  }
+
+  private String message() {
+    return "a message on channel " + channel + " from rank " + peer.rank();
+  }
+
   /** Waits for the first message to be complete. */
   private Arrival await(Tensor into) {
     waiting.lock();
@@ -170,10 +188,7 @@ final class Inbox {
         post(host);
       }
       try {
-        waiting.until(
-            () -> !arrivals.isEmpty() && arrivals.peek().isComplete(),
-            refuse,
-            "a message on channel " + channel + " from rank " + peer.rank());
+        waiting.until(this::hasMessage, refuse, message());
         refuseIfAborted.run();
         return arrivals.peek();
       } catch (RuntimeException e) {

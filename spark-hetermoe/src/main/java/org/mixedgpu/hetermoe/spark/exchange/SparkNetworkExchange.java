@@ -118,6 +118,11 @@ public final class SparkNetworkExchange implements Exchange {
       public Message receive(int peer, Tensor into) {
         return inbox(name, checked(peer)).receive(into, backend);
       }
+
+      @Override
+      public void await(int peer) {
+        inbox(name, checked(peer)).await();
+      }
     };
   }
 

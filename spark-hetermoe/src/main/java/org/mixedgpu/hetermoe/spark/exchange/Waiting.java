@@ -47,7 +47,16 @@ final class Waiting {
    * @param refuse throws where waiting has become pointless
    */
   void until(BooleanSupplier condition, Runnable refuse, String what) {
-    long nanos = timeoutMs * 1_000_000;
+    until(condition, refuse, what, timeoutMs * 1_000_000);
+  }
+
+  /** The same without a time limit. */
+  void patiently(BooleanSupplier condition, Runnable refuse, String what) {
+    until(condition, refuse, what, Long.MAX_VALUE);
+  }
+
+  private void until(BooleanSupplier condition, Runnable refuse, String what, long limitNanos) {
+    long nanos = limitNanos;
     while (!condition.getAsBoolean()) {
       refuse.run();
       if (nanos <= 0) {

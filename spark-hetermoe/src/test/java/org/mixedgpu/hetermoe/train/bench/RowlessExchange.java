@@ -65,6 +65,11 @@ final class RowlessExchange implements Exchange {
     }
 
     @Override
+    public void await(int peer) {
+      headers.await(peer);
+    }
+
+    @Override
     public void close() {
       data.close();
     }
