@@ -74,6 +74,21 @@ public final class HostLane implements Lane {
     }
   }
 
+  /** Waits until the work of a closed lane is done; an interrupt is kept for later. */
+  public void join() {
+    boolean interrupted = false;
+    while (thread.isAlive()) {
+      try {
+        thread.join();
+      } catch (InterruptedException e) {
+        interrupted = true;
+      }
+    }
+    if (interrupted) {
+      Thread.currentThread().interrupt();
+    }
+  }
+
   private synchronized void enqueue(Runnable entry) {
     if (ended) {
       throw new MixedGpuException(Fault.BUG, "Lane " + name + " got work after it was closed");

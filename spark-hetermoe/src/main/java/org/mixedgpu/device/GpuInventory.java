@@ -64,20 +64,33 @@ public record GpuInventory(List<Gpu> gpus, List<String> unknown) {
   }
 
   private static String ask() {
+    return ask(QUERY, LIMIT_S);
+  }
+
+  /** What the command prints; a driver that hangs must not hold its caller. */
+  static String ask(List<String> command, long limitSeconds) {
     try {
-      Process process = new ProcessBuilder(QUERY).redirectErrorStream(true).start();
-      process.getOutputStream().close();
-      String out = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
-      if (!process.waitFor(LIMIT_S, TimeUnit.SECONDS)) {
+      Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
+      try {
+        process.getOutputStream().close();
+        // Some hundred bytes, which the pipe holds until they are read.
+        if (!process.waitFor(limitSeconds, TimeUnit.SECONDS)) {
+          throw new MixedGpuException(
+              Fault.MISSING,
+              "nvidia-smi did not end within "
+                  + limitSeconds
+                  + " s: the driver or a GPU hangs; see dmesg, and reset the GPU or restart the"
+                  + " machine");
+        }
+        String out = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        if (process.exitValue() != 0) {
+          throw new MixedGpuException(
+              Fault.MISSING, "nvidia-smi failed with " + process.exitValue() + ": " + out.strip());
+        }
+        return out;
+      } finally {
         process.destroyForcibly();
-        throw new MixedGpuException(
-            Fault.MISSING, "nvidia-smi did not end within " + LIMIT_S + " s; see the driver");
       }
-      if (process.exitValue() != 0) {
-        throw new MixedGpuException(
-            Fault.MISSING, "nvidia-smi failed with " + process.exitValue() + ": " + out.strip());
-      }
-      return out;
     } catch (IOException e) {
       throw new MixedGpuException(
           Fault.MISSING,

@@ -106,6 +106,8 @@ abstract class BackendContract extends ShapesContract {
     OpComparison.write(backend, index, new int[] {3});
     refusedAtTheLatestWhenWaiting(
         () -> backend.scatterAddRows(f32(3, 2), real(1, 2), index), "[0, 3)", "found 3");
+    refusedAtTheLatestWhenWaiting(
+        () -> backend.scatterAddRows(f32(0, 2), real(1, 2), index), "[0, 0)");
   }
 
   @Test
@@ -146,6 +148,8 @@ abstract class BackendContract extends ShapesContract {
     weightGradients(
         "groupedMatmulWeightGradient of many tiles", 3, 264, 520, 330, 1, 129, 129, 330);
     weightGradients("groupedMatmulWeightGradient of no rows", 3, 136, 264, 0, 0, 0, 0, 0);
+    weightGradients("groupedMatmulWeightGradient, N 0", 3, 0, 264, 64, 0, 20, 40, 64);
+    weightGradients("groupedMatmulWeightGradient, K 0", 3, 136, 0, 64, 0, 20, 40, 64);
     refused(
         () ->
             backend.groupedMatmulWeightGradient(
@@ -245,6 +249,11 @@ abstract class BackendContract extends ShapesContract {
     "2, 130, 130, 4, 2, 64, 0",
     "1, 70, 333, 2, 1, 128, 0",
     "1, 200, 200, 2, 2, 64, 100",
+    "1, 150, 150, 2, 1, 8, 2147483647",
+    "1, 150, 150, 2, 1, 64, 2147483647",
+    "1, 700, 700, 8, 4, 128, 2147483000",
+    "1, 0, 256, 2, 1, 64, 0",
+    "1, 0, 30, 2, 1, 8, 0",
   })
   void attentionBackwardGivesAllGradients(
       int batch, int queries, int keys, int heads, int kvHeads, int width, int window) {

@@ -319,6 +319,36 @@ abstract class OpContract extends MemoryContract {
         compare.in(offsets, 5));
   }
 
+  /** Sums of nothing are zeros, and without experts nothing is written. */
+  @Test
+  void groupedMatmulOfEmptyOperands() {
+    int[] offsets = {0, 16, 16, 40, 64};
+    compare.check(
+        "groupedMatmul NT, K 0",
+        1,
+        (b, t) -> b.groupedMatmul(t[0], t[1], t[2], t[3], Transpose.NT),
+        compare.inOut(64, 128),
+        compare.in(64, 0),
+        compare.in(4, 128, 0),
+        compare.in(offsets, 5));
+    compare.check(
+        "groupedMatmul NN, N 0",
+        1,
+        (b, t) -> b.groupedMatmul(t[0], t[1], t[2], t[3], Transpose.NN),
+        compare.inOut(64, 128),
+        compare.in(64, 0),
+        compare.in(4, 0, 128),
+        compare.in(offsets, 5));
+    compare.check(
+        "groupedMatmul without experts",
+        1,
+        (b, t) -> b.groupedMatmul(t[0], t[1], t[2], t[3], Transpose.NT),
+        compare.inOut(64, 128),
+        compare.in(64, 64),
+        compare.in(0, 128, 64),
+        compare.in(new int[] {0}, 1));
+  }
+
   @Test
   void groupedMatmulRefusesBadGroups() {
     Tensor offsets = i32(3);
@@ -416,6 +446,8 @@ abstract class OpContract extends MemoryContract {
     "2, 130, 130, 4, 2, 64, 0",
     "1, 70, 333, 2, 1, 128, 0",
     "1, 200, 200, 2, 2, 64, 100",
+    "1, 150, 150, 2, 1, 64, 2147483647",
+    "1, 150, 150, 2, 1, 8, 2147483000",
   })
   void attentionSeesEarlierKeysOnly(
       int batch, int queries, int keys, int heads, int kvHeads, int width, int window) {

@@ -229,7 +229,7 @@ abstract class ShapesContract extends OpContract {
   void routersOfAnySize(int margin) {
     at(margin);
     // Rows, experts, chosen.
-    int[][] sizes = {{3000, 24, 2}, {2000, 64, 6}, {300, 200, 8}, {70, 700, 40}};
+    int[][] sizes = {{3000, 24, 2}, {2000, 64, 6}, {300, 200, 8}, {70, 700, 40}, {50, 1365, 4}};
     for (int[] size : sizes) {
       int rows = size[0];
       int experts = size[1];
@@ -258,7 +258,7 @@ abstract class ShapesContract extends OpContract {
   @ValueSource(ints = {0, 1})
   void crossEntropyOfAnyVocabulary(int margin) {
     at(margin);
-    for (int width : new int[] {256, 50_257, 128_256}) {
+    for (int width : new int[] {256, 12_288, 24_576, 50_257, 128_256}) {
       compare.check(
           "crossEntropy " + width,
           width,

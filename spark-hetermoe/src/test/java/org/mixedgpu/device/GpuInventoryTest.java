@@ -11,9 +11,12 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.MixedGpuException;
 
 class GpuInventoryTest {
   private static final GpuInventory.Gpu VOLTA =
@@ -75,6 +78,18 @@ class GpuInventoryTest {
     assertThatThrownBy(() -> GpuInventory.busId(csv, 2))
         .hasMessageContaining("no GPU 2")
         .hasMessageContaining("Tesla K80");
+  }
+
+  @Test
+  @Timeout(20)
+  void aDriverThatHangsIsGivenUp() {
+    assertThatThrownBy(() -> GpuInventory.ask(List.of("sleep", "60"), 1))
+        .isInstanceOfSatisfying(
+            MixedGpuException.class, e -> assertThat(e.fault()).isEqualTo(Fault.MISSING))
+        .hasMessageContaining("within 1 s");
+    assertThat(GpuInventory.ask(List.of("echo", "GPUs"), 10)).isEqualTo("GPUs\n");
+    assertThatThrownBy(() -> GpuInventory.ask(List.of("ls", "/nowhere"), 10))
+        .hasMessageContaining("/nowhere");
   }
 
   @Test

@@ -78,7 +78,7 @@ final class CudaDevice implements AutoCloseable {
   CudaDevice(CudaOptions options, Optional<Generation> olderGeneration) {
     CudaDriver.require(CudaDriver.LIBRARY);
     Path cacheFolder = KernelCache.folder(options.cacheDirectory());
-    driverVersion = CudaDriver.open(cacheFolder);
+    driverVersion = CudaDriver.open();
     asked = options.device();
     find(asked);
     model = model();
@@ -374,7 +374,7 @@ final class CudaDevice implements AutoCloseable {
     return closed;
   }
 
-  /** Releases the GPU. {@code BUG} if tensors are still open; the context is then kept for them. */
+  /** Releases the GPU, and the memory of tensors that are still open, which is a {@code BUG}. */
   @Override
   public void close() {
     if (closed) {
@@ -388,8 +388,11 @@ final class CudaDevice implements AutoCloseable {
     events.close();
     timers.close();
     closed = true;
-    memory.close();
-    check(JCudaDriver.cuDevicePrimaryCtxRelease(handle), "cuDevicePrimaryCtxRelease", "");
+    try {
+      memory.close();
+    } finally {
+      check(JCudaDriver.cuDevicePrimaryCtxRelease(handle), "cuDevicePrimaryCtxRelease", "");
+    }
   }
 
   @Override

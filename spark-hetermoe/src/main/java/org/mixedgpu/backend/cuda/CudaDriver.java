@@ -2,7 +2,10 @@ package org.mixedgpu.backend.cuda;
 
 import com.sun.jna.NativeLibrary;
 import java.io.IOException;
+import java.nio.channels.ClosedByInterruptException;
 import java.nio.channels.FileChannel;
+import java.nio.channels.FileLockInterruptionException;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.List;
@@ -42,15 +45,13 @@ final class CudaDriver {
    * Initialises the driver, which {@link #require} has found; {@code MISSING} where it has no
    * device.
    *
-   * @param lockFolder one process of this user at a time unpacks JCuda's native library, which
-   *     JCuda does without a lock of its own
    * @return the version of CUDA that the driver supports, such as 13000
    */
-  static synchronized int open(Path lockFolder) {
+  static synchronized int open() {
     if (version != 0) {
       return version;
     }
-    loadJCuda(lockFolder);
+    loadJCuda(Path.of(System.getProperty("java.io.tmpdir")));
     check(JCudaDriver.cuInit(0), "cuInit", "initialising the driver of this machine");
     int[] found = new int[1];
     check(JCudaDriver.cuDriverGetVersion(found), "cuDriverGetVersion", "of " + LIBRARY);
@@ -66,20 +67,29 @@ final class CudaDriver {
     return version;
   }
 
-  static void loadJCuda(Path lockFolder) {
-    Path file = lockFolder.resolve("jcuda.lock");
+  /**
+   * JCuda unpacks its native library there without a lock of its own; so one process of this user
+   * does it at a time.
+   */
+  static void loadJCuda(Path temporary) {
+    String user = System.getProperty("user.name").replaceAll("[^A-Za-z0-9._-]", "_");
+    Path file = temporary.resolve("mixedgpu-jcuda-" + user + ".lock");
     try (FileChannel channel =
-        FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.WRITE)) {
+        FileChannel.open(
+            file, StandardOpenOption.CREATE, StandardOpenOption.WRITE, LinkOption.NOFOLLOW_LINKS)) {
       // Until the channel is closed.
       channel.lock();
       // Any call makes the class load its library.
       JCudaDriver.setExceptionsEnabled(false);
+    } catch (ClosedByInterruptException | FileLockInterruptionException e) {
+      Thread.currentThread().interrupt();
+      throw new MixedGpuException(Fault.MISSING, "Interrupted while loading JCuda", e);
     } catch (IOException e) {
       throw new MixedGpuException(
           Fault.MISSING,
           String.format(
-              "Cannot lock %s to unpack JCuda's library: %s; name another cache folder, or set"
-                  + " XDG_CACHE_HOME to one that can be written",
+              "Cannot lock %s to unpack JCuda's library there: %s; set -Djava.io.tmpdir to a folder"
+                  + " that can be written",
               file, e),
           e);
     } catch (UnsatisfiedLinkError | NoClassDefFoundError e) {

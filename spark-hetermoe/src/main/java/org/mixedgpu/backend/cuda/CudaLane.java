@@ -41,8 +41,7 @@ final class CudaLane implements Lane {
         before == null
             ? work
             : () -> {
-              device.makeCurrent();
-              before.await(stream);
+              waitFor(before);
               work.run();
             });
   }
@@ -65,11 +64,19 @@ final class CudaLane implements Lane {
       host.submit(
           () -> {
             point.host.synchronize();
-            device.makeCurrent();
-            point.queued.await(stream);
+            waitFor(point.queued);
           });
     } else {
       host.await(event);
+    }
+  }
+
+  /** As an op: what others are told to wait for includes it. */
+  private void waitFor(CudaEvent event) {
+    device.makeCurrent();
+    synchronized (stream) {
+      stream.opBegins();
+      event.await(stream);
     }
   }
 
@@ -95,6 +102,8 @@ final class CudaLane implements Lane {
       try {
         host.close();
       } finally {
+        // Also where the caller was interrupted: its work uses the stream and its memory.
+        host.join();
         device.streams().close(stream);
       }
     }

@@ -14,8 +14,8 @@ import org.mixedgpu.base.MixedGpuException;
 /**
  * Finds CUDA's libraries, of CUDA 12 or 13: in the folders that are named, one after the other, by
  * {@code mixedgpu.cuda.path} (a system property), {@code MIXEDGPU_CUDA_PATH} (an environment
- * variable), {@code CUDA_HOME} and {@code CUDA_PATH}; else the best there is in {@code
- * /usr/local/cuda} and where the loader looks ({@code LD_LIBRARY_PATH}).
+ * variable), {@code CUDA_HOME} and {@code CUDA_PATH}; else the best there is where the loader looks
+ * ({@code LD_LIBRARY_PATH}) and in {@code /usr/local/cuda}.
  */
 final class CudaLibraries {
   static final String PROPERTY = "mixedgpu.cuda.path";
@@ -85,8 +85,8 @@ final class CudaLibraries {
       names.forEach(name -> addExisting(files, folder.resolve(name)));
     }
     for (String name : names) {
-      USUAL.forEach(folder -> addExisting(files, folder.resolve(name)));
       files.add(name);
+      USUAL.forEach(folder -> addExisting(files, folder.resolve(name)));
     }
     return files;
   }

@@ -64,11 +64,19 @@ final class CudaMemory {
       account.close(entry);
       throw e;
     }
-    if (entry.bytes() > 0) {
-      int result = DriverCalls.cuMemsetD8Async(address, (byte) 0, entry.bytes(), stream.address());
-      device.check(result, "cuMemsetD8Async", entry.what());
+    CudaEvent zeroed;
+    try {
+      if (entry.bytes() > 0) {
+        int result =
+            DriverCalls.cuMemsetD8Async(address, (byte) 0, entry.bytes(), stream.address());
+        device.check(result, "cuMemsetD8Async", entry.what());
+      }
+      zeroed = stream.record();
+    } catch (RuntimeException e) {
+      DriverCalls.cuMemFreeAsync(address, stream.address());
+      account.close(entry);
+      throw e;
     }
-    CudaEvent zeroed = stream.record();
     return new CudaTensor(
         type, shape, new CudaBlock(device, () -> account.close(entry), address, zeroed, stream));
   }

@@ -66,7 +66,7 @@ final class CudaSort {
    */
   Pairs byRow(CudaTensor index, long limit) {
     long n = size(index);
-    Check.input(limit > 0, "There is no row in [0, 0); found %d indices", n);
+    Check.input(limit > 0, "scatterAddRows needs index in [0, 0); found %d of them to add", n);
     int bits = Long.SIZE - Long.numberOfLeadingZeros(limit);
     int passes = (int) Geometry.parts(bits, MOST_DIGIT_BITS);
     int digitBits = (int) Geometry.parts(bits, passes);

@@ -2,11 +2,12 @@ package org.mixedgpu.backend.cuda;
 
 import com.sun.jna.Native;
 import com.sun.jna.NativeLibrary;
+import com.sun.jna.Pointer;
 
 /**
  * Calls of the driver that JCuda lacks, or that are on the path of every op: here they take
- * addresses as numbers and allocate nothing. Each returns a CUresult, 0 for success. Names and
- * arguments are the driver API's.
+ * addresses as numbers and, but for tensor maps, allocate nothing. Each returns a CUresult, 0 for
+ * success. Names and arguments are the driver API's.
  */
 final class DriverCalls {
   /** Opened by {@link CudaDriver} before this class is first used. */
@@ -48,5 +49,18 @@ final class DriverCalls {
 
   static native int cuMemcpyDtoHAsync_v2(long to, long from, long bytes, long stream);
 
-  static native int cuMemcpyDtoDAsync_v2(long to, long from, long bytes, long stream);
+  /** Sizes, strides and box from the contiguous dimension on; the map is 128 bytes. */
+  static native int cuTensorMapEncodeTiled(
+      Pointer map,
+      int dataType,
+      int rank,
+      Pointer tensor,
+      long[] sizes,
+      long[] strides,
+      int[] box,
+      int[] elementStrides,
+      int interleave,
+      int swizzle,
+      int promotion,
+      int fill);
 }

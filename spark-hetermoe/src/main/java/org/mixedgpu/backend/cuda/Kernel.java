@@ -10,8 +10,8 @@ final class Kernel {
   private static final long MOST_GRID_X = Integer.MAX_VALUE;
   private static final int MOST_GRID_YZ = 65_535;
 
-  /** What a kernel may use without asking. */
-  private static final int PLAIN_SHARED_BYTES = 48 << 10;
+  /** What a kernel may use without asking: 48 KiB with what it declares itself. */
+  private static final int PLAIN_SHARED_BYTES = (48 << 10) - Geometry.STATIC_BYTES;
 
   private final CudaDevice device;
   private final String name;

@@ -45,10 +45,13 @@ final class MatrixPlan {
 
   private final CudaDevice device;
   private final Key key;
-  private final long descriptor;
-  private final long layoutA;
-  private final long layoutB;
-  private final long layoutOut;
+
+  /** What is made is not 0. */
+  private long descriptor;
+
+  private long layoutA;
+  private long layoutB;
+  private long layoutOut;
 
   /**
    * A cublasLtMatmulHeuristicResult_t, which starts with the algorithm; the plan keeps it alive.
@@ -73,6 +76,8 @@ final class MatrixPlan {
           layout(cell, key.type, key.transposeB ? key.n : key.k, key.transposeB ? key.k : key.n);
       layoutOut = layout(cell, key.outType, key.m, key.n);
       choose(handle, cell, workspaceBytes);
+    } catch (RuntimeException e) {
+      throw CudaDevice.closing(e, this::close);
     }
   }
 
@@ -97,6 +102,15 @@ final class MatrixPlan {
     long at = Pointer.nativeValue(cell);
     check(CublasLt.cublasLtMatmulPreferenceCreate(at), "cublasLtMatmulPreferenceCreate");
     long preference = cell.getLong(0);
+    try {
+      choose(handle, preference, cell, workspaceBytes);
+    } finally {
+      check(
+          CublasLt.cublasLtMatmulPreferenceDestroy(preference), "cublasLtMatmulPreferenceDestroy");
+    }
+  }
+
+  private void choose(long handle, long preference, Memory cell, long workspaceBytes) {
     prefer(preference, cell, CublasLt.PREF_MAX_WORKSPACE_BYTES, workspaceBytes, Long.BYTES);
     prefer(
         preference,
@@ -120,9 +134,8 @@ final class MatrixPlan {
             preference,
             1,
             Pointer.nativeValue(algorithm),
-            at);
+            Pointer.nativeValue(cell));
     int found = cell.getInt(0);
-    check(CublasLt.cublasLtMatmulPreferenceDestroy(preference), "cublasLtMatmulPreferenceDestroy");
     check(status, "cublasLtMatmulAlgoGetHeuristic");
     if (found == 0) {
       throw new MixedGpuException(
@@ -197,9 +210,13 @@ final class MatrixPlan {
 
   void close() {
     for (long layout : new long[] {layoutA, layoutB, layoutOut}) {
-      check(CublasLt.cublasLtMatrixLayoutDestroy(layout), "cublasLtMatrixLayoutDestroy");
+      if (layout != 0) {
+        check(CublasLt.cublasLtMatrixLayoutDestroy(layout), "cublasLtMatrixLayoutDestroy");
+      }
     }
-    check(CublasLt.cublasLtMatmulDescDestroy(descriptor), "cublasLtMatmulDescDestroy");
+    if (descriptor != 0) {
+      check(CublasLt.cublasLtMatmulDescDestroy(descriptor), "cublasLtMatmulDescDestroy");
+    }
     algorithm.close();
   }
 

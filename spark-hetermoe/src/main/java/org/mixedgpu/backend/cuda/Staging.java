@@ -4,7 +4,10 @@ import com.sun.jna.Native;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import jcuda.Pointer;
+import jcuda.driver.CUresult;
 import jcuda.driver.JCudaDriver;
+import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.MixedGpuException;
 
 /**
  * Pinned host memory through which a stream's tensors are written and read: two halves, so that one
@@ -155,10 +158,16 @@ final class Staging {
 
   private Pinned allocate(int bytes) {
     Pointer fresh = new Pointer();
-    device.check(
-        JCudaDriver.cuMemHostAlloc(fresh, bytes, JCudaDriver.CU_MEMHOSTALLOC_PORTABLE),
-        "cuMemHostAlloc",
-        bytes + " bytes of pinned host memory");
+    int result = JCudaDriver.cuMemHostAlloc(fresh, bytes, JCudaDriver.CU_MEMHOSTALLOC_PORTABLE);
+    if (result == CUresult.CUDA_ERROR_OUT_OF_MEMORY) {
+      throw new MixedGpuException(
+          Fault.EXHAUSTED,
+          String.format(
+              "cuMemHostAlloc: no %d bytes of pinned host memory for %s; give this machine or"
+                  + " container more memory, or more that may be locked (ulimit -l)",
+              bytes, device));
+    }
+    device.check(result, "cuMemHostAlloc", bytes + " bytes of pinned host memory");
     ByteBuffer memory = fresh.getByteBuffer(0, bytes).order(ByteOrder.LITTLE_ENDIAN);
     return new Pinned(
         fresh, memory, com.sun.jna.Pointer.nativeValue(Native.getDirectBufferPointer(memory)));

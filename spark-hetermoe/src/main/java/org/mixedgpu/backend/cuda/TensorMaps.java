@@ -1,8 +1,6 @@
 package org.mixedgpu.backend.cuda;
 
 import com.sun.jna.Memory;
-import com.sun.jna.Native;
-import com.sun.jna.NativeLibrary;
 import com.sun.jna.Pointer;
 import java.util.Arrays;
 import org.mixedgpu.base.Check;
@@ -96,7 +94,7 @@ final class TensorMaps {
     int[] ones = new int[rank];
     Arrays.fill(ones, 1);
     int status =
-        Driver.cuTensorMapEncodeTiled(
+        DriverCalls.cuTensorMapEncodeTiled(
             aligned,
             code(type),
             rank,
@@ -157,35 +155,5 @@ final class TensorMaps {
       out[i] = values[out.length - 1 - i];
     }
     return out;
-  }
-
-  /** Bound when it is first needed, so that other GPUs do not need a driver that has it. */
-  private static final class Driver {
-    static {
-      try {
-        Native.register(Driver.class, NativeLibrary.getInstance("libcuda.so.1"));
-      } catch (UnsatisfiedLinkError e) {
-        throw new MixedGpuException(
-            Fault.MISSING,
-            "Cannot use cuTensorMapEncodeTiled of libcuda.so.1: "
-                + e.getMessage()
-                + "; GPUs of compute capability 9.0 need an NVIDIA driver of CUDA 12 or later",
-            e);
-      }
-    }
-
-    static native int cuTensorMapEncodeTiled(
-        Pointer map,
-        int dataType,
-        int rank,
-        Pointer address,
-        long[] sizes,
-        long[] strides,
-        int[] box,
-        int[] elementStrides,
-        int interleave,
-        int swizzle,
-        int l2Promotion,
-        int outOfBoundsFill);
   }
 }

@@ -3,6 +3,7 @@ package org.mixedgpu.backend.cuda;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.nio.channels.FileLockInterruptionException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import jcuda.driver.CUresult;
@@ -57,7 +58,16 @@ class CudaDriverTest {
   void aFolderThatCannotBeLockedIsNamedAndWhatToDo() {
     Path nowhere = folder.resolve("nowhere");
     isMissing(() -> CudaDriver.loadJCuda(nowhere))
-        .hasMessageContainingAll(nowhere.toString(), "another cache folder", "XDG_CACHE_HOME");
+        .hasMessageContainingAll(nowhere.toString(), "-Djava.io.tmpdir");
+  }
+
+  @Test
+  void anInterruptIsNoMissingFolder() {
+    Thread.currentThread().interrupt();
+    isMissing(() -> CudaDriver.loadJCuda(folder))
+        .hasMessage("Interrupted while loading JCuda")
+        .hasCauseInstanceOf(FileLockInterruptionException.class);
+    assertThat(Thread.interrupted()).isTrue();
   }
 
   @Test
