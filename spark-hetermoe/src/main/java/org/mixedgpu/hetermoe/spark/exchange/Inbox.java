@@ -2,6 +2,7 @@ package org.mixedgpu.hetermoe.spark.exchange;
 
 import java.nio.ByteBuffer;
 import java.util.ArrayDeque;
+import java.util.function.Consumer;
 import org.apache.spark.network.client.StreamCallbackWithID;
 import org.apache.spark.network.client.TransportClient;
 import org.mixedgpu.backend.Backend;
@@ -17,6 +18,7 @@ import org.mixedgpu.tensor.Tensor;
 final class Inbox {
   private final String channel;
   private final Peer peer;
+  private final Consumer<String> lost;
   private final Runnable refuseIfAborted;
   private final Runnable refuse;
   private final Waiting waiting;
@@ -29,11 +31,18 @@ final class Inbox {
   private long bytesInPlace;
 
   /**
+   * @param lost hears how the peer went; called without the lock
    * @param refuseIfAborted throws where the exchange is aborted
    */
-  Inbox(String channel, Peer peer, Runnable refuseIfAborted, TransportOptions options) {
+  Inbox(
+      String channel,
+      Peer peer,
+      Consumer<String> lost,
+      Runnable refuseIfAborted,
+      TransportOptions options) {
     this.channel = channel;
     this.peer = peer;
+    this.lost = lost;
     this.refuseIfAborted = refuseIfAborted;
     this.refuse =
         () -> {
@@ -93,8 +102,7 @@ final class Inbox {
       @Override
       public void onFailure(String id, Throwable cause) {
         reads.expect(null);
-        peer.leave("broke off in the middle of a message (" + cause + ")");
-        waiting.wake();
+        lost.accept("broke off in the middle of a message (" + cause + ")");
       }
     };
   }

@@ -1,6 +1,7 @@
 package org.mixedgpu.hetermoe.spark.exchange;
 
 import java.nio.ByteBuffer;
+import java.util.function.Consumer;
 import java.util.function.Supplier;
 import org.apache.spark.network.buffer.ManagedBuffer;
 import org.apache.spark.network.buffer.NioManagedBuffer;
@@ -19,6 +20,7 @@ final class Outbox {
   private final String channel;
   private final Peer peer;
   private final Supplier<TransportClient> connect;
+  private final Consumer<String> lost;
   private final Runnable refuse;
   private final Waiting waiting;
   private final long queueBytes;
@@ -32,17 +34,20 @@ final class Outbox {
 
   /**
    * @param connect opens the connection, at the first message
+   * @param lost hears how the peer went; called without the lock
    * @param refuseIfAborted throws where the exchange is aborted
    */
   Outbox(
       String channel,
       Peer peer,
       Supplier<TransportClient> connect,
+      Consumer<String> lost,
       Runnable refuseIfAborted,
       TransportOptions options) {
     this.channel = channel;
     this.peer = peer;
     this.connect = connect;
+    this.lost = lost;
     this.refuse =
         () -> {
           refuseIfAborted.run();
@@ -128,7 +133,7 @@ final class Outbox {
 
     @Override
     public void onFailure(Throwable e) {
-      peer.leave("could not be sent to: " + e.getMessage());
+      lost.accept("could not be sent to: " + e.getMessage());
       end();
     }
 

@@ -209,6 +209,14 @@ public final class SparkNetworkExchange implements Exchange {
     }
   }
 
+  /** The peer went without closing its exchange. Takes the locks of all boxes. */
+  private void lost(Peer peer, String how) {
+    if (!closing && peer.leave(how)) {
+      wake();
+      tell("rank " + peer.rank() + " " + how);
+    }
+  }
+
   private void wake() {
     inboxes.values().forEach(Inbox::wake);
     outboxes.values().forEach(Outbox::wake);
@@ -229,18 +237,21 @@ public final class SparkNetworkExchange implements Exchange {
   }
 
   private Inbox inbox(String channel, int from) {
+    Peer peer = peer(from);
     return inboxes.computeIfAbsent(
         new Link(channel, from),
-        link -> new Inbox(channel, peer(from), this::refuseIfAborted, options));
+        link -> new Inbox(channel, peer, how -> lost(peer, how), this::refuseIfAborted, options));
   }
 
   private Outbox outbox(Link link) {
     Outbox[] self = new Outbox[1];
+    Peer peer = peer(link.peer());
     self[0] =
         new Outbox(
             link.channel(),
-            peer(link.peer()),
+            peer,
             () -> connect(link.peer(), self[0]),
+            how -> lost(peer, how),
             this::refuseIfAborted,
             options);
     return self[0];
@@ -258,12 +269,8 @@ public final class SparkNetworkExchange implements Exchange {
   }
 
   private void ended(Connection connection) {
-    if (connection != null && !closing) {
-      String how = "has ended without a word; see its log";
-      if (connection.peer().leave(how)) {
-        wake();
-        tell("rank " + connection.peer().rank() + " " + how);
-      }
+    if (connection != null) {
+      lost(connection.peer(), "has ended without a word; see its log");
     }
   }
 

@@ -32,6 +32,7 @@ final class Epoch {
   private List<Member> ranks = List.of();
   private String over;
   private boolean late;
+  private int failures;
 
   /** A report for the listener. */
   record Heard(int rank, Serializable value) {}
@@ -44,6 +45,9 @@ final class Epoch {
     long heardAt;
     boolean left;
     Failure failure;
+
+    /** How many failures were recorded before this one. */
+    int failuresBefore;
 
     Member(Word.Register word, long now) {
       this.word = word;
@@ -116,9 +120,9 @@ final class Epoch {
     }
     for (Member other : members.values()) {
       if (other.word.index() == word.index() && other.word.role() == word.role()) {
-        other.failure =
-            Failure.gone("Spark started its task again (attempt " + word.place().attempt() + ")");
-        return over(other + ": " + other.failure.summary());
+        return fail(
+            other,
+            Failure.gone("Spark started its task again (attempt " + word.place().attempt() + ")"));
       }
     }
     Member member = new Member(word, millis.getAsLong());
@@ -193,6 +197,7 @@ final class Epoch {
     }
     if (member.failure == null || failure.kind().compareTo(member.failure.kind()) < 0) {
       member.failure = failure;
+      member.failuresBefore = failures++;
     }
     return over(member + ": " + failure.summary());
   }
@@ -279,11 +284,13 @@ final class Epoch {
     return String.valueOf(over);
   }
 
-  /** The member whose failure explains the others best. */
+  /** The member whose failure explains the others best; among equals the first to fail. */
   synchronized Optional<Member> culprit() {
     return members.values().stream()
         .filter(m -> m.failure != null && m.failure.kind() != Failure.Kind.ECHO)
-        .min(Comparator.comparing(m -> m.failure.kind()));
+        .min(
+            Comparator.comparing((Member m) -> m.failure.kind())
+                .thenComparingInt(m -> m.failuresBefore));
   }
 
   synchronized List<Heard> takeReports() {

@@ -1,8 +1,12 @@
 package org.mixedgpu.hetermoe.spark.gang;
 
+import java.io.InterruptedIOException;
 import java.io.PrintWriter;
 import java.io.Serializable;
 import java.io.StringWriter;
+import java.net.SocketTimeoutException;
+import java.nio.channels.ClosedByInterruptException;
+import java.nio.channels.FileLockInterruptionException;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.hetermoe.exchange.ExchangeAbortedException;
@@ -47,10 +51,19 @@ record Failure(Kind kind, Fault fault, String summary, String stack) implements 
       if (t instanceof PeerLostException) {
         return Kind.LOST_PEER;
       }
-      if (t instanceof ExchangeAbortedException || t instanceof InterruptedException) {
+      if (t instanceof ExchangeAbortedException || isInterrupt(t)) {
         return Kind.ECHO;
       }
     }
     return stopped ? Kind.ECHO : Kind.OWN;
+  }
+
+  /** Whether an interrupt ended the call; in I/O it comes as one of several other classes. */
+  private static boolean isInterrupt(Throwable t) {
+    return t instanceof InterruptedException
+        || t instanceof ClosedByInterruptException
+        || t instanceof FileLockInterruptionException
+        // By its class a timeout is one too.
+        || t instanceof InterruptedIOException && !(t instanceof SocketTimeoutException);
   }
 }

@@ -13,6 +13,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
 import org.apache.spark.SparkConf;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -110,6 +111,74 @@ class SparkNetworkExchangeTest extends HostExchangeContract {
     }
   }
 
+  /**
+   * One connection of many breaks: all that wait for the peer hear of it, not its channel alone.
+   */
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  @Timeout(60)
+  void aConnectionThatBreaksInTheMiddleOfAMessageEndsTheWaitsOfAllChannels(boolean encrypted)
+      throws Exception {
+    TransportOptions options = TransportOptions.plain(LIMITS);
+    TransportOptions used = encrypted ? options.withEncryption() : options;
+    try (Backend backend = Backends.cpu(new CpuOptions(1, Long.MAX_VALUE));
+        Tensor large = backend.allocate(DType.F32, Shape.of(8192, 1024));
+        SparkNetworkExchange sender = new SparkNetworkExchange("127.0.0.1", SECRET, used);
+        SparkNetworkExchange receiver = new SparkNetworkExchange("127.0.0.1", SECRET, used);
+        Relay relay = new Relay(receiver.address().port(), large.bytes() / 8)) {
+      PeerAddress relayed = new PeerAddress("127.0.0.1", relay.port());
+      sender.join(0, List.of(sender.address(), relayed), backend);
+      receiver.join(1, List.of(sender.address(), receiver.address()), backend);
+      Waiter atSender = new Waiter(sender, 1, backend);
+      Waiter atReceiver = new Waiter(receiver, 0, backend);
+      assertThat(relay.cut).isNotDone();
+      Thread sending = new Thread(() -> sender.channel("a").send(1, new int[0], large));
+      sending.setUncaughtExceptionHandler((thread, lost) -> {});
+      sending.start();
+      assertThat(relay.cut.get(10, TimeUnit.SECONDS)).isLessThan(large.bytes());
+      atSender.assertEndsSoon("rank 1 could not be sent to");
+      atReceiver.assertEndsSoon("rank 0 broke off in the middle of a message");
+      sending.join();
+    }
+  }
+
+  /** Waits for a peer in both ways: for a message on the channel {@code b}, and for bad news. */
+  private static final class Waiter {
+    private final int peer;
+    private final CompletableFuture<Object> received = new CompletableFuture<>();
+    private final CompletableFuture<String> told = new CompletableFuture<>();
+
+    Waiter(SparkNetworkExchange exchange, int peer, Backend backend) throws InterruptedException {
+      this.peer = peer;
+      exchange.whenBroken(told::complete);
+      Thread thread =
+          new Thread(
+              () -> {
+                try (Tensor rows = backend.allocate(DType.F32, Shape.of(2, 2))) {
+                  received.complete(exchange.channel("b").receive(peer, rows));
+                } catch (RuntimeException e) {
+                  received.completeExceptionally(e);
+                }
+              });
+      thread.start();
+      while (thread.getState() != Thread.State.TIMED_WAITING) {
+        assertThat(received).isNotDone();
+        Thread.sleep(10);
+      }
+    }
+
+    void assertEndsSoon(String how) {
+      assertThat(received)
+          .failsWithin(Duration.ofSeconds(3))
+          .withThrowableOfType(ExecutionException.class)
+          .havingCause()
+          .isInstanceOfSatisfying(
+              PeerLostException.class, e -> assertThat(e.peer()).isEqualTo(peer))
+          .withMessageContaining(how);
+      assertThat(told).succeedsWithin(Duration.ofSeconds(3)).asString().startsWith(how);
+    }
+  }
+
   /** A setting that comes too late for a connection has no effect and breaks nothing. */
   @Test
   @Timeout(60)
@@ -194,8 +263,20 @@ class SparkNetworkExchangeTest extends HostExchangeContract {
     private final ServerSocket server = new ServerSocket(0);
     private final StringBuffer seen = new StringBuffer();
     private final List<Socket> sockets = new ArrayList<>();
+    private final long limit;
+
+    /** Bytes that a connection had passed on when it was cut. */
+    final CompletableFuture<Long> cut = new CompletableFuture<>();
 
     Relay(int port) throws IOException {
+      this(port, Long.MAX_VALUE);
+    }
+
+    /**
+     * @param limit after so many bytes one way a connection is cut
+     */
+    Relay(int port, long limit) throws IOException {
+      this.limit = limit;
       start(
           () -> {
             while (true) {
@@ -231,11 +312,20 @@ class SparkNetworkExchangeTest extends HostExchangeContract {
 
     private void copy(Socket from, Socket to) throws IOException {
       byte[] bytes = new byte[1 << 16];
+      long passed = 0;
       for (int n = from.getInputStream().read(bytes);
           n >= 0;
           n = from.getInputStream().read(bytes)) {
         seen.append(new String(bytes, 0, n, java.nio.charset.StandardCharsets.ISO_8859_1));
         to.getOutputStream().write(bytes, 0, n);
+        passed += n;
+        if (passed >= limit) {
+          // The sender sees a reset; the receiver, after all that has passed, the end.
+          from.setSoLinger(true, 0);
+          from.close();
+          to.close();
+          cut.complete(passed);
+        }
       }
     }
 

@@ -2,6 +2,11 @@ package org.mixedgpu.hetermoe.spark.gang;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.io.InterruptedIOException;
+import java.net.SocketTimeoutException;
+import java.nio.channels.AsynchronousCloseException;
+import java.nio.channels.ClosedByInterruptException;
+import java.nio.channels.FileLockInterruptionException;
 import java.time.Duration;
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -151,6 +156,18 @@ class EpochTest {
   }
 
   @Test
+  void amongEqualsTheFirstToFailIsTheCauseWhoeverRegisteredFirst() {
+    gather();
+    // Rank 2 registered first, and spoke first, but what explains less.
+    fail(30, Failure.Kind.LOST_PEER, "lost rank 1");
+    fail(11, Failure.Kind.OWN, "out of memory");
+    fail(10, Failure.Kind.OWN, "a consequence");
+    fail(30, Failure.Kind.OWN, "another consequence");
+    assertThat(epoch.culprit().orElseThrow().rank).isEqualTo(1);
+    assertThat(epoch.culprit().orElseThrow().failure.summary()).isEqualTo("out of memory");
+  }
+
+  @Test
   void membersArePresentUntilTheyLeaveOrAreGone() {
     gather();
     assertThat(epoch.present()).isEqualTo(3);
@@ -183,6 +200,22 @@ class EpochTest {
         .isEqualTo(Failure.Kind.ECHO);
     assertThat(Failure.of(new ExchangeAbortedException("x"), false).kind())
         .isEqualTo(Failure.Kind.ECHO);
+  }
+
+  @Test
+  void anInterruptedCallIsAnEchoWhateverItsClassAndATimeoutOrACloseIsNone() {
+    assertThat(
+            List.of(
+                new ClosedByInterruptException(),
+                new FileLockInterruptionException(),
+                new InterruptedIOException()))
+        .allSatisfy(e -> assertThat(Failure.kind(e, false)).isEqualTo(Failure.Kind.ECHO))
+        .allSatisfy(
+            e ->
+                assertThat(Failure.kind(new IllegalStateException(e), false))
+                    .isEqualTo(Failure.Kind.ECHO));
+    assertThat(Failure.kind(new SocketTimeoutException(), false)).isEqualTo(Failure.Kind.OWN);
+    assertThat(Failure.kind(new AsynchronousCloseException(), false)).isEqualTo(Failure.Kind.OWN);
   }
 
   @Test
