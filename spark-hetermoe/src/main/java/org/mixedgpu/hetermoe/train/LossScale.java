@@ -9,7 +9,8 @@ import org.mixedgpu.tensor.DType;
  * smallest number is 2^-24: as large as can be without gradients becoming infinite. They are
  * divided by it before anything looks at them. It starts at 2^16, is halved by a step whose
  * gradients are not finite, which then changes no weight, and doubled, up to 2^24, after 2000 steps
- * in a row that were. Where nobody computes in F16 it is 1 and stays 1.
+ * in a row that were. Where nobody computes in F16 it is 1 and stays 1, and gradients that are not
+ * finite end the training, before they have changed any weight.
  *
  * <p>A pure function of the norms it was shown: members that see the same norms have the same
  * factor. Not thread-safe.
@@ -44,12 +45,9 @@ final class LossScale {
    * @param norm of all gradients, after division by the factor
    */
   boolean accept(double norm) {
-    if (!dynamic) {
-      return true;
-    }
     if (Double.isFinite(norm)) {
       good++;
-      if (good == GOOD_STEPS) {
+      if (dynamic && good == GOOD_STEPS) {
         good = 0;
         factor = Math.min(MOST, 2 * factor);
       }
@@ -60,9 +58,12 @@ final class LossScale {
           Fault.BAD_INPUT,
           "Gradients have the norm "
               + norm
-              + " although the loss is no longer scaled: training has diverged, or activations are"
-              + " beyond 65504, the largest number of F16; lower the learning rate, or compute in"
-              + " BF16 or F32");
+              + (dynamic
+                  ? " although the loss is no longer scaled: training has diverged, or activations"
+                      + " are beyond 65504, the largest number of F16; lower the learning rate, or"
+                      + " compute in BF16 or F32"
+                  : ": training has diverged; lower the learning rate, raise warmupSteps, or set"
+                      + " clipNorm lower"));
     }
     good = 0;
     factor /= 2;

@@ -16,12 +16,17 @@ class LossScaleTest {
 
   @ParameterizedTest
   @EnumSource(names = {"F32", "BF16"})
-  void outsideF16NothingIsScaledOrRefused(DType type) {
+  void outsideF16NothingIsScaledAndADivergedTrainingEnds(DType type) {
     LossScale none = LossScale.of(type);
     for (int step = 0; step < 2 * LossScale.GOOD_STEPS; step++) {
-      assertThat(none.accept(step % 3 == 0 ? Double.NaN : 1)).isTrue();
+      assertThat(none.accept(1)).isTrue();
       assertThat(none.factor()).isEqualTo(1);
     }
+    assertThatThrownBy(() -> none.accept(Double.NaN))
+        .isInstanceOfSatisfying(
+            MixedGpuException.class, e -> assertThat(e.fault()).isEqualTo(Fault.BAD_INPUT))
+        .hasMessageContainingAll("NaN", "diverged", "learning rate")
+        .hasMessageNotContaining("F16");
   }
 
   @ParameterizedTest

@@ -9,6 +9,7 @@ import org.apache.spark.network.client.RpcResponseCallback;
 import org.apache.spark.network.client.TransportClient;
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.base.Check;
+import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.tensor.HostTensor;
 import org.mixedgpu.tensor.Tensor;
 
@@ -133,7 +134,9 @@ final class Outbox {
 
     @Override
     public void onFailure(Throwable e) {
-      lost.accept("could not be sent to: " + e.getMessage());
+      // Where the peer says why, the rest is its stack.
+      String why = MixedGpuException.describe(e).lines().findFirst().orElse("");
+      lost.accept("could not be sent to: " + why);
       end();
     }
 

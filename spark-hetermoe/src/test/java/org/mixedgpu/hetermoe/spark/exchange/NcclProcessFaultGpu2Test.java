@@ -81,7 +81,10 @@ class NcclProcessFaultGpu2Test {
       assertThat(lost.process().exitValue()).as("128 and SIGKILL's number").isEqualTo(137);
       String failure = survivor.await("failed", SOON);
       System.out.printf("after %.2f s: %s%n", (System.nanoTime() - start) / 1e9, failure);
-      assertThat(failure).contains("rank " + victim + " has ended without a word");
+      // It may die between messages or in the middle of one.
+      assertThat(failure)
+          .containsPattern(
+              "rank " + victim + " (has ended without a word|broke off|could not be sent to)");
       assertLeaves(survivor, SOON);
     }
   }
