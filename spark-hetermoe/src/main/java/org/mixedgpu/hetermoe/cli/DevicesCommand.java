@@ -73,15 +73,13 @@ final class DevicesCommand implements Callable<Integer> {
     if (choice.kind() == BackendKind.CPU) {
       out.println(name(choice, OptionalInt.empty()));
     }
+    boolean usable = true;
     if (emulate == null) {
       try {
         GpuInventory found = GpuInventory.ofThisMachine(catalogue);
         print(found, out);
         if (choice.kind() == BackendKind.CUDA) {
-          found.gpus().stream()
-              .map(g -> OptionalInt.of(g.index()))
-              .filter(g -> device.gpu().isEmpty() || device.gpu().equals(g))
-              .forEach(g -> out.println(name(choice, g)));
+          usable = open(found, choice, out);
         }
       } catch (MixedGpuException e) {
         // A machine without GPUs is a fact, not a failure; anything else is one.
@@ -96,7 +94,25 @@ final class DevicesCommand implements Callable<Integer> {
     if (all) {
       list(catalogue, out);
     }
-    return CommandLine.ExitCode.OK;
+    return usable ? CommandLine.ExitCode.OK : CommandLine.ExitCode.SOFTWARE;
+  }
+
+  /** Says of each GPU, or of the one that was asked for, what it is opened as or why not. */
+  private boolean open(GpuInventory found, BackendChoice choice, PrintWriter out) {
+    // Fails where the one that was asked for is not there.
+    device.gpu().ifPresent(found::gpu);
+    boolean usable = true;
+    for (GpuInventory.Gpu gpu : found.gpus()) {
+      if (device.gpu().isEmpty() || device.gpu().getAsInt() == gpu.index()) {
+        try {
+          out.println(gpu.index() + ": " + name(choice, OptionalInt.of(gpu.index())));
+        } catch (MixedGpuException e) {
+          out.println(gpu.index() + " can't be used: " + e.fault() + ": " + e.getMessage());
+          usable = false;
+        }
+      }
+    }
+    return usable;
   }
 
   /** Opens the device, so that a printed name is one that works. */
