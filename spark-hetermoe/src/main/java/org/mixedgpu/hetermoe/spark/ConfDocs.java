@@ -23,6 +23,9 @@ public final class ConfDocs {
       spark.dynamicAllocation.enabled  true
       spark.dynamicAllocation.minExecutors  0
 
+      # Executors that have read the text make room for members this long after, not after a minute.
+      spark.dynamicAllocation.executorIdleTimeout  5s
+
       # An executor has one member; all its cores work for it. Exchange buffers lie outside the
       # heap, in the overhead; so do tensors on the CPU. With the backend cuda tensors are on the
       # GPU, and a few GiB of overhead do.
