@@ -7,8 +7,6 @@ import org.mixedgpu.base.Check;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.device.GpuInventory;
-import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 
 /**
  * Which backend the processes of a run open, as its settings say. Decided once; which GPU each
@@ -22,7 +20,6 @@ public record BackendChoice(
     BackendKind kind, Precision precision, int threads, long memoryLimitBytes)
     implements Serializable {
   private static final long serialVersionUID = 1L;
-  private static final Logger LOG = LoggerFactory.getLogger(BackendChoice.class);
 
   /** As CUDA counts. */
   private static final String FIRST = "0";
@@ -79,14 +76,16 @@ public record BackendChoice(
   }
 
   private CudaOptions cudaOptions(OptionalInt gpu) {
-    if (gpu.isEmpty()) {
-      LOG.warn(
-          "Spark assigned no GPU here: the first that CUDA sees is used, as by all others on this"
-              + " machine. On a cluster, ask for GPUs with spark.executor.resource.gpu.amount and"
-              + " spark.task.resource.gpu.amount");
-    }
     String device = gpu.isEmpty() ? FIRST : GpuInventory.busId(gpu.getAsInt());
     return new CudaOptions(device, precision.type().orElse(null), memoryLimitBytes, null);
+  }
+
+  /** What to log where a cluster manager's task was given no GPU and wants one. */
+  public static String withoutAssignment() {
+    return "Spark gave this task no GPU: it uses the first that CUDA sees, as do all others on this"
+        + " machine that were given none. Ask for GPUs by the name that the Workers give them, gpu"
+        + " or gpu-<generation>: spark.executor.resource.<name>.amount and"
+        + " spark.task.resource.<name>.amount";
   }
 
   /** One phrase for logs, such as {@code cpu with 4 threads} or {@code cuda in bf16}. */

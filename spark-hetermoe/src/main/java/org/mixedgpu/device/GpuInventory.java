@@ -96,8 +96,8 @@ public record GpuInventory(List<Gpu> gpus, List<String> unknown) {
           Fault.MISSING,
           "Cannot list the GPUs of this machine: nvidia-smi can't be run ("
               + e.getMessage()
-              + "); install the NVIDIA driver with it and put it on the PATH, also the executors', or"
-              + " let the backend cpu emulate with spark.hetermoe.emulatedGpus=hopper:1,volta:1",
+              + "); install the NVIDIA driver with it and put it on the PATH, also the executors',"
+              + " or let the backend cpu emulate with spark.hetermoe.emulatedGpus=hopper:1,volta:1",
           e);
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();

@@ -21,7 +21,7 @@ import picocli.CommandLine.Spec;
     sortOptions = false,
     description = {
       "Reads every byte of every bundle of a cache and compares checksums. Exit code 1 if a bundle"
-          + " is damaged. A damaged bundle never changes an answer; it costs the time to compute it."
+          + " is damaged or can't be read. A damaged bundle never changes an answer; it costs the time to compute it."
     },
     footer = {"", "Example:", "  cake verify --delete hdfs:///cache/kv"})
 final class VerifyCommand implements Callable<Integer> {
@@ -30,7 +30,9 @@ final class VerifyCommand implements Callable<Integer> {
 
   @Option(
       names = "--delete",
-      description = "Delete damaged bundles; the exit code stays 1. Example: --delete")
+      description =
+          "Delete damaged bundles, not those that can't be read; the exit code stays 1. Example:"
+              + " --delete")
   private boolean delete;
 
   @Override
@@ -39,19 +41,28 @@ final class VerifyCommand implements Callable<Integer> {
     FileStore files = cache.files();
     List<Bundles.Bundle> bundles = Bundles.list(files, cache.path());
     int damaged = 0;
+    int unreadable = 0;
     long bytes = 0;
     for (Bundles.Bundle bundle : bundles) {
-      Optional<String> problem = Bundles.verify(files, bundle.path());
-      if (problem.isPresent()) {
+      Optional<Bundles.Problem> problem = Bundles.verify(files, bundle.path());
+      if (problem.isPresent() && problem.get().damaged()) {
         damaged++;
         boolean deleted = delete && files.delete(bundle.path());
-        out.printf("DAMAGED%s %s%n", deleted ? " (deleted)" : "", problem.get());
+        out.printf("DAMAGED%s %s%n", deleted ? " (deleted)" : "", problem.get().text());
+      } else if (problem.isPresent()) {
+        unreadable++;
+        out.printf("UNREADABLE %s: %s%n", bundle.path(), problem.get().text());
       }
       bytes += bundle.bytes();
     }
     out.printf(
-        Locale.ROOT, "%d bundles, %d bytes read, %d damaged%n", bundles.size(), bytes, damaged);
+        Locale.ROOT,
+        "%d bundles of %d bytes, %d damaged, %d could not be read%n",
+        bundles.size(),
+        bytes,
+        damaged,
+        unreadable);
     out.flush();
-    return damaged == 0 ? 0 : 1;
+    return damaged + unreadable == 0 ? 0 : 1;
   }
 }

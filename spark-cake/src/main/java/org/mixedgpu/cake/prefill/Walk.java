@@ -140,7 +140,8 @@ final class Walk {
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
       problem = "UNREADABLE: interrupted";
-    } catch (RuntimeException e) {
+    } catch (RuntimeException | Error e) {
+      // Errors too: who waits for the chunk must hear that there is no memory for it.
       problem = "UNREADABLE: " + e;
     }
     if (problem != null) {

@@ -49,8 +49,12 @@ public final class CakeJobs {
     try {
       String outputCol = prefill.value(CakeOptions.OUTPUT_COL);
       Dataset<Row> rows = read(spark, input, prefill.value(CakeOptions.INPUT_COL));
-      prefill.transform(rows).write().format(output.format()).save(output.path());
-      Row sums = sums(spark.read().format(output.format()).load(output.path()), outputCol);
+      Dataset<Row> answers = prefill.transform(rows);
+      answers.write().format(output.format()).save(output.path());
+      // JSON leaves out what is null in all rows.
+      Dataset<Row> written =
+          spark.read().schema(answers.schema()).format(output.format()).load(output.path());
+      Row sums = sums(written, outputCol);
       return report(sums, prefill, output, out);
     } finally {
       spark.stop();

@@ -1,6 +1,7 @@
 package org.mixedgpu.cake.spark;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.apache.spark.sql.Row;
 import org.apache.spark.sql.RowFactory;
@@ -19,6 +20,9 @@ final class PrefillRows {
 
   /** The answer is right, but stored chunks could not be loaded and were computed. */
   static final String RECOMPUTED = "RECOMPUTED";
+
+  /** The model gives no numbers for this prompt in this precision. */
+  static final String NOT_FINITE = "NOT_FINITE";
 
   private static final StructType CANDIDATE =
       new StructType()
@@ -56,21 +60,27 @@ final class PrefillRows {
   }
 
   Row failed(Fault fault, String message) {
+    return failed(fault.name(), message);
+  }
+
+  /** Whether the answer is made of numbers. */
+  static boolean isFinite(PrefillResult result, double[] scores) {
+    return Double.isFinite(LogProbabilities.normalizer(result.logits()))
+        && Arrays.stream(scores).noneMatch(Double::isNaN);
+  }
+
+  Row notFinite() {
+    return failed(
+        NOT_FINITE,
+        String.format(
+            "Logits are not finite in %s: the model's activations are beyond its range, or its"
+                + " weights are not finite; use bf16 or fp32, or another model",
+            facts.backend().precision().word()));
+  }
+
+  private Row failed(String status, String message) {
     return RowFactory.create(
-        null,
-        null,
-        null,
-        null,
-        null,
-        null,
-        null,
-        null,
-        null,
-        null,
-        null,
-        device,
-        fault.name(),
-        message);
+        null, null, null, null, null, null, null, null, null, null, null, device, status, message);
   }
 
   Row answered(PrefillResult result, double[] scores) {

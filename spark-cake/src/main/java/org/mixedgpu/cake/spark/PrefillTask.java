@@ -63,7 +63,10 @@ final class PrefillTask implements FlatMapFunction<Iterator<Tuple2<Long, Planned
       public boolean hasNext() {
         boolean more = rows.hasNext();
         if (!more) {
-          work.finish();
+          // At once: after coalesce() a task has many partitions, one after the other.
+          try (work) {
+            work.finish();
+          }
         }
         return more;
       }
@@ -84,6 +87,7 @@ final class PrefillTask implements FlatMapFunction<Iterator<Tuple2<Long, Planned
     private PrefillRunner runner;
     private ChunkWriter writer;
     private PrefillRows output;
+    private boolean closed;
 
     void open() {
       tokenizer = facts.openTokenizer();
@@ -129,7 +133,12 @@ final class PrefillTask implements FlatMapFunction<Iterator<Tuple2<Long, Planned
         meters.loaded().add(result.loaded());
         meters.reused().add(result.reused());
         meters.failedLoads().add(result.problems().size());
-        answer = output.answered(result, runner.score(facts.labels()));
+        double[] scores = runner.score(facts.labels());
+        if (!PrefillRows.isFinite(result, scores)) {
+          meters.badRows().add(1);
+          return output.notFinite();
+        }
+        answer = output.answered(result, scores);
       } catch (MixedGpuException e) {
         // A row's own fault; anything else would be the same for every other row.
         if (e.fault() != Fault.BAD_INPUT) {
@@ -184,6 +193,10 @@ final class PrefillTask implements FlatMapFunction<Iterator<Tuple2<Long, Planned
 
     @Override
     public void close() {
+      if (closed) {
+        return;
+      }
+      closed = true;
       // In reverse order; null where opening failed half-way.
       try (Tokenizer first = tokenizer;
           SharedModel.Lease second = model;

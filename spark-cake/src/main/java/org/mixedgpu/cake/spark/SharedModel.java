@@ -10,9 +10,13 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
+import org.apache.spark.SparkEnv;
 import org.apache.spark.TaskContext;
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.backend.BackendChoice;
+import org.mixedgpu.backend.BackendKind;
+import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.device.GpuAddress;
 import org.mixedgpu.nn.DecoderModel;
 import org.mixedgpu.nn.Parameters;
@@ -66,19 +70,43 @@ final class SharedModel {
   private SharedModel(Key key, PrefillFacts facts) {
     this.key = key;
     long begun = System.nanoTime();
-    backend = facts.backend().open(key.gpu());
-    try {
-      parameters = Checkpoint.load(facts.files(), facts.modelPath(), backend, Part.all());
-    } catch (RuntimeException e) {
-      backend.close();
-      throw e;
+    checkUnchanged(facts);
+    boolean onCluster = !SparkEnv.get().executorId().equals("driver");
+    if (facts.backend().kind() == BackendKind.CUDA && key.gpu().isEmpty() && onCluster) {
+      LOG.warn(BackendChoice.withoutAssignment());
     }
+    backend = facts.backend().open(key.gpu());
+    Parameters loaded = null;
+    try {
+      loaded = Checkpoint.load(facts.files(), facts.modelPath(), backend, Part.all());
+      checkUnchanged(facts);
+    } catch (RuntimeException e) {
+      try (Backend last = backend;
+          Parameters first = loaded) {
+        throw e;
+      }
+    }
+    parameters = loaded;
     LOG.info(
         "Loaded {} on {}: {} parameters in {} ms",
         facts.modelPath(),
         backend.name(),
         parameters.elements(),
         (System.nanoTime() - begun) / 1_000_000);
+  }
+
+  /** Other weights must not get the keys of those that the driver has read. */
+  private static void checkUnchanged(PrefillFacts facts) {
+    if (facts.cached()
+        && !facts.files().list(facts.modelPath()).toString().equals(facts.modelStamp())) {
+      throw new MixedGpuException(
+          Fault.MISSING,
+          String.format(
+              "The model in %s is no longer the one that transform has read: its files have changed"
+                  + " since, or differ from machine to machine; call transform again, with a folder"
+                  + " on a file system that driver and executors share",
+              facts.modelPath()));
+    }
   }
 
   /** One task's use of the weights; closing it ends the use. */
@@ -185,9 +213,8 @@ final class SharedModel {
   }
 
   private Optional<RuntimeException> close() {
-    try {
+    try (Backend last = backend) {
       parameters.close();
-      backend.close();
       return Optional.empty();
     } catch (RuntimeException e) {
       // No task is left that it could fail.

@@ -6,6 +6,8 @@ import java.util.Optional;
 import java.util.stream.Collectors;
 import java.util.zip.CRC32C;
 import org.mixedgpu.base.Check;
+import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.io.FileEntry;
 import org.mixedgpu.io.FileStore;
 import org.mixedgpu.io.RangeReader;
@@ -58,10 +60,18 @@ public final class Bundles {
   }
 
   /**
+   * What is wrong with a bundle.
+   *
+   * @param damaged whether its bytes are not what was written; else they could not be read, and may
+   *     be all right
+   */
+  public record Problem(boolean damaged, String text) {}
+
+  /**
    * Reads a whole bundle; empty if every byte is as it was written, else the first difference.
    * Needs memory for one chunk.
    */
-  public static Optional<String> verify(FileStore files, String path) {
+  public static Optional<Problem> verify(FileStore files, String path) {
     try (RangeReader file = files.open(path)) {
       BundleIndex index = BundleIndex.read(file);
       ByteBuffer buffer =
@@ -75,7 +85,8 @@ public final class Bundles {
       }
       return Optional.empty();
     } catch (RuntimeException e) {
-      return Optional.of(String.valueOf(e.getMessage()));
+      boolean damaged = e instanceof MixedGpuException f && f.fault() == Fault.CORRUPT;
+      return Optional.of(new Problem(damaged, MixedGpuException.describe(e)));
     }
   }
 

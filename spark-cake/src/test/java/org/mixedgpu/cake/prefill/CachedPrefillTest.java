@@ -191,6 +191,22 @@ class CachedPrefillTest {
     }
   }
 
+  /** Where there is no memory for a read, whoever waits for its chunk computes it. */
+  @Test
+  void anErrorOfAReaderIsAMiss() {
+    Bits computed = computeAndStore();
+    store.loads =
+        (chunk, into) -> {
+          throw new OutOfMemoryError("injected");
+        };
+    try (PrefillRunner runner = runner(PrefillMode.LOAD)) {
+      PrefillResult result = runner.run(PROMPT);
+      computed.assertSame(Bits.of(runner, result));
+      assertThat(result.problems()).hasSize(CHUNKS);
+      assertThat(result.problems().get(0)).contains("OutOfMemoryError: injected");
+    }
+  }
+
   /** The comparison above can fail: KV of another position gives other logits. */
   @Test
   void aChunkInAWrongPlaceChangesTheLogits() {

@@ -8,6 +8,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -276,6 +277,57 @@ class CakePrefillIT {
     assertThat(third.values())
         .allSatisfy(r -> assertThat(r.getStruct(2).<String>getAs("status")).isEqualTo("OK"));
     assertThat(sum(third, "computedTokens")).isLessThanOrEqualTo(8 * 16);
+  }
+
+  /** One task then has all partitions, and must not have what they need at one time. */
+  @Test
+  void partitionsOfOneTaskShareItsMemory() {
+    prefill.setTasks(8).setCachePath("");
+    long one = 2L * 2 * 2 * 8 * 1024 * Float.BYTES;
+    prefill.setMaxPromptTokens(1000).setTensorBytes(3 * one);
+    Map<Integer, Row> answers = collect(prefill.transform(sharing()).coalesce(1));
+    assertThat(answers).hasSize(8);
+    assertThat(answers.values())
+        .allSatisfy(r -> assertThat(r.getStruct(2).<String>getAs("status")).isEqualTo("OK"));
+  }
+
+  /** What the driver has read gives the keys; other weights under them would be believed. */
+  @Test
+  void aModelThatWasReplacedSinceIsNotUsed() throws IOException {
+    String replaced = folder.resolve("replaced").toString();
+    TinyFolder.write(HadoopFileStore.ofDefaults(), replaced, TinyModel.sparse(), 3);
+    Dataset<Row> answers = prefill.setModelPath(replaced).transform(sharing());
+    try (Stream<Path> files = Files.list(Path.of(replaced))) {
+      for (Path file : files.toList()) {
+        Files.delete(file);
+      }
+    }
+    TinyFolder.write(HadoopFileStore.ofDefaults(), replaced, TinyModel.sparse(), 4);
+    SharedModel.closeUnused();
+    assertThatThrownBy(answers::collectAsList)
+        .hasStackTraceContaining("is no longer the one that transform has read");
+  }
+
+  @Test
+  void answersThatAreNoNumbersAreAStatusAndAreNotStored() throws IOException {
+    String other = folder.resolve("overflowing").toString();
+    TinyFolder.write(HadoopFileStore.ofDefaults(), other, TinyModel.sparse(), 3);
+    Path weights = Path.of(other, "model.safetensors");
+    byte[] bytes = Files.readAllBytes(weights);
+    // The last tensors' weights are 3.4e38.
+    Arrays.fill(bytes, bytes.length - 4096, bytes.length, (byte) 0x7F);
+    Files.write(weights, bytes);
+    Map<Integer, Row> answers = collect(prefill.setModelPath(other).transform(sharing()));
+    assertThat(answers.values())
+        .hasSize(8)
+        .allSatisfy(
+            r -> {
+              Row p = r.getStruct(2);
+              assertThat(p.<String>getAs("status")).isEqualTo("NOT_FINITE");
+              assertThat(p.<String>getAs("error")).contains("fp32");
+              assertThat((Object) p.getAs("tokenId")).isNull();
+            });
+    assertThat(folder.resolve("cache")).doesNotExist();
   }
 
   @Test

@@ -69,7 +69,9 @@ class BundleFaultTest {
       bad[bit / 8] ^= (byte) (1 << bit % 8);
       files.contents.put(path, bad);
       Found found = found();
-      assertThat(Bundles.verify(files, path)).as("bit %d", bit).isPresent();
+      assertThat(Bundles.verify(files, path).map(Bundles.Problem::damaged))
+          .as("bit %d", bit)
+          .contains(true);
       if (found.loaded() == 2) {
         harmless++;
       } else if (found.proposed() == 2) {
@@ -95,8 +97,21 @@ class BundleFaultTest {
     for (int length = 0; length < good.length; length++) {
       files.contents.put(path, Arrays.copyOf(good, length));
       assertThat(found()).isEqualTo(new Found(0, 0));
-      assertThat(Bundles.verify(files, path)).isPresent();
+      assertThat(Bundles.verify(files, path).map(Bundles.Problem::damaged)).contains(true);
     }
+  }
+
+  /** A store that is away for a while must not cost what it has. */
+  @Test
+  void whatCannotBeReadIsNotCalledDamaged() {
+    files.failingReads.set(1);
+    assertThat(Bundles.verify(files, path))
+        .hasValueSatisfying(
+            problem -> {
+              assertThat(problem.damaged()).isFalse();
+              assertThat(problem.text()).contains("injected: read");
+            });
+    assertThat(Bundles.verify(files, path)).isEmpty();
   }
 
   @Test

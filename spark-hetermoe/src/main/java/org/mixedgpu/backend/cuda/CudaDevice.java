@@ -374,7 +374,10 @@ final class CudaDevice implements AutoCloseable {
     return closed;
   }
 
-  /** Releases the GPU, and the memory of tensors that are still open, which is a {@code BUG}. */
+  /**
+   * Releases the GPU. {@code BUG} if tensors are still open, whose memory comes back when no other
+   * backend of this process uses the GPU.
+   */
   @Override
   public void close() {
     if (closed) {

@@ -108,7 +108,8 @@ final class Nccl {
         "Rows that pass from GPU to GPU need NCCL",
         List.of(FILE),
         "install NVIDIA's NCCL (the package libnccl2, or the PyPI wheel nvidia-nccl-cu13 or"
-            + " nvidia-nccl-cu12, as the driver's CUDA is; cu12 for compute capability 7.0) and name the folder of "
+            + " nvidia-nccl-cu12, as the driver's CUDA is; cu12 for compute capability 7.0) and"
+            + " name the folder of "
             + FILE
             + " in the executors' "
             + CudaLibraries.VARIABLE

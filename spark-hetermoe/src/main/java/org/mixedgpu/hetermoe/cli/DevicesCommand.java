@@ -6,6 +6,7 @@ import java.io.PrintWriter;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Locale;
 import java.util.OptionalInt;
 import java.util.concurrent.Callable;
@@ -79,7 +80,7 @@ final class DevicesCommand implements Callable<Integer> {
         GpuInventory found = GpuInventory.ofThisMachine(catalogue);
         print(found, out);
         if (choice.kind() == BackendKind.CUDA) {
-          usable = open(found, choice, out);
+          usable = open(found, device.gpu(), choice, out);
         }
       } catch (MixedGpuException e) {
         // A machine without GPUs is a fact, not a failure; anything else is one.
@@ -98,21 +99,20 @@ final class DevicesCommand implements Callable<Integer> {
   }
 
   /** Says of each GPU, or of the one that was asked for, what it is opened as or why not. */
-  private boolean open(GpuInventory found, BackendChoice choice, PrintWriter out) {
-    // Fails where the one that was asked for is not there.
-    device.gpu().ifPresent(found::gpu);
-    boolean usable = true;
-    for (GpuInventory.Gpu gpu : found.gpus()) {
-      if (device.gpu().isEmpty() || device.gpu().getAsInt() == gpu.index()) {
-        try {
-          out.println(gpu.index() + ": " + name(choice, OptionalInt.of(gpu.index())));
-        } catch (MixedGpuException e) {
-          out.println(gpu.index() + " can't be used: " + e.fault() + ": " + e.getMessage());
-          usable = false;
-        }
+  static boolean open(
+      GpuInventory found, OptionalInt asked, BackendChoice choice, PrintWriter out) {
+    List<GpuInventory.Gpu> gpus =
+        asked.isPresent() ? List.of(found.gpu(asked.getAsInt())) : found.gpus();
+    int usable = 0;
+    for (GpuInventory.Gpu gpu : gpus) {
+      try {
+        out.println(gpu.index() + ": " + name(choice, OptionalInt.of(gpu.index())));
+        usable++;
+      } catch (MixedGpuException e) {
+        out.println(gpu.index() + " can't be used: " + e.fault() + ": " + e.getMessage());
       }
     }
-    return usable;
+    return usable > 0 && usable == gpus.size();
   }
 
   /** Opens the device, so that a printed name is one that works. */

@@ -27,8 +27,8 @@ final class SparkOptions {
       names = "--conf",
       paramLabel = "KEY=VALUE",
       description =
-          "A Spark setting; may be repeated. Example: --conf spark.hetermoe.exchange=network. Without"
-              + " spark-submit the master is local[*] unless set here.")
+          "A Spark setting; may be repeated. Example: --conf spark.hetermoe.exchange=network."
+              + " Without spark-submit the master is local[*] unless set here.")
   private Map<String, String> conf = new LinkedHashMap<>();
 
   Jobs.Input input() {

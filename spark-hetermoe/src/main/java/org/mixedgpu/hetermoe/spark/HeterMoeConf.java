@@ -52,8 +52,8 @@ public final class HeterMoeConf {
           300_000,
           1000,
           86_400_000,
-          "How long a member waits for a message of another before the run is stopped. Raise it"
-              + " where one micro-batch takes longer.");
+          "How long a member waits for a message of another before the run is stopped; not while"
+              + " members load or save the model. Raise it where one micro-batch takes longer.");
 
   public static final ConfEntry<String> EXCHANGE =
       new ConfEntry<>(

@@ -140,8 +140,11 @@ record TrainTask(
       if (model.weights().isEmpty()) {
         part.initialize(seed);
       } else {
+        LOG.info("Rank {} loads its part of the model", member.rank());
         Checkpoint.read(deployment.store(), model.weights(), backend, part);
       }
+      // Peers wait, and their logs end here: whose does not is the one they wait for.
+      LOG.info("Rank {} has its part of the model", member.rank());
     }
 
     @Override
@@ -151,9 +154,11 @@ record TrainTask(
       }
       int shard = rank == 0 ? 0 : rank - member.attentionMembers() + 1;
       int shards = 1 + member.expertMembers();
+      LOG.info("Rank {} saves shard {} of {}", rank, shard + 1, shards);
       saved.add(
           Checkpoint.saveShard(
               deployment.store(), output, backend, part, shard, shards, SaveOptions.defaults()));
+      LOG.info("Rank {} has saved its shard", rank);
     }
   }
 }

@@ -62,8 +62,8 @@ final class LossScale {
                   ? " although the loss is no longer scaled: training has diverged, or activations"
                       + " are beyond 65504, the largest number of F16; lower the learning rate, or"
                       + " compute in BF16 or F32"
-                  : ": training has diverged; lower the learning rate, raise warmupSteps, or set"
-                      + " clipNorm lower"));
+                  : ": training has diverged; lower the learning rate, raise warmupSteps, or clip"
+                      + " gradients to a lower norm (clipNorm)"));
     }
     good = 0;
     factor /= 2;

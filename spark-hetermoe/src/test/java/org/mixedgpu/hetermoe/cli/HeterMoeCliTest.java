@@ -1,10 +1,15 @@
 package org.mixedgpu.hetermoe.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.io.PrintWriter;
 import java.io.StringWriter;
+import java.util.List;
+import java.util.OptionalInt;
 import org.junit.jupiter.api.Test;
+import org.mixedgpu.backend.BackendChoice;
+import org.mixedgpu.device.GpuInventory;
 import org.mixedgpu.hetermoe.spark.TrainOption;
 import org.mixedgpu.hetermoe.spark.TrainOptions;
 import picocli.CommandLine;
@@ -57,6 +62,26 @@ class HeterMoeCliTest {
     assertThat(run("devices", "--emulate", "hoper:1")).isEqualTo(1);
     assertThat(err.toString()).contains("hoper");
     assertThat(run("devices", "--catalogue", "none.json")).isEqualTo(2);
+  }
+
+  @Test
+  void devicesSaysOfEachGpuWhyItCannotBeUsed() {
+    GpuInventory none = new GpuInventory(List.of(), List.of("GPU 0 is left out"));
+    GpuInventory two =
+        new GpuInventory(
+            List.of(
+                new GpuInventory.Gpu(998, "a card", "hopper", 1, "0000:ff:01.0"),
+                new GpuInventory.Gpu(999, "a card", "hopper", 1, "0000:ff:02.0")),
+            List.of());
+    BackendChoice cuda = BackendChoice.of("cuda", "auto", 1, 0);
+    PrintWriter to = new PrintWriter(out, true);
+    assertThat(DevicesCommand.open(none, OptionalInt.empty(), cuda, to)).isFalse();
+    assertThat(DevicesCommand.open(two, OptionalInt.empty(), cuda, to)).isFalse();
+    assertThat(out.toString())
+        .contains("998 can't be used: MISSING: ", "999 can't be used: MISSING: ");
+    assertThat(DevicesCommand.open(two, OptionalInt.of(999), cuda, to)).isFalse();
+    assertThatThrownBy(() -> DevicesCommand.open(two, OptionalInt.of(1), cuda, to))
+        .hasMessageContaining("no GPU 1");
   }
 
   private int run(String... arguments) {

@@ -319,7 +319,7 @@ class ZebraFaultTest {
 
           private void pause() {
             try {
-              Thread.sleep(1500);
+              Thread.sleep(3000);
             } catch (InterruptedException e) {
               throw new AssertionError(e);
             }
@@ -332,7 +332,7 @@ class ZebraFaultTest {
             new ZebraGang.Fault() {
               @Override
               public ExchangeLimits limits() {
-                return new ExchangeLimits(1 << 20, Duration.ofMillis(800));
+                return new ExchangeLimits(1 << 20, Duration.ofMillis(2000));
               }
             });
     ZebraGang.succeeded(outcomes);

@@ -191,8 +191,8 @@ public final class SparkNetworkExchange implements Exchange {
     if (!aborted.compareAndSet(null, reason)) {
       return false;
     }
-    wake();
     tell(reason);
+    wake();
     return true;
   }
 
@@ -212,8 +212,9 @@ public final class SparkNetworkExchange implements Exchange {
   /** The peer went without closing its exchange. Takes the locks of all boxes. */
   private void lost(Peer peer, String how) {
     if (!closing && peer.leave(how)) {
-      wake();
+      // Listeners first: what fails next is an echo of this.
       tell("rank " + peer.rank() + " " + how);
+      wake();
     }
   }
 

@@ -4,7 +4,6 @@ import java.io.InterruptedIOException;
 import java.io.PrintWriter;
 import java.io.Serializable;
 import java.io.StringWriter;
-import java.net.SocketTimeoutException;
 import java.nio.channels.ClosedByInterruptException;
 import java.nio.channels.FileLockInterruptionException;
 import org.mixedgpu.base.Fault;
@@ -63,7 +62,7 @@ record Failure(Kind kind, Fault fault, String summary, String stack) implements 
     return t instanceof InterruptedException
         || t instanceof ClosedByInterruptException
         || t instanceof FileLockInterruptionException
-        // By its class a timeout is one too.
-        || t instanceof InterruptedIOException && !(t instanceof SocketTimeoutException);
+        // Its subclasses are timeouts.
+        || t.getClass() == InterruptedIOException.class;
   }
 }

@@ -2,6 +2,7 @@ package org.mixedgpu.hetermoe.spark.gang;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.io.IOException;
 import java.io.InterruptedIOException;
 import java.net.SocketTimeoutException;
 import java.nio.channels.AsynchronousCloseException;
@@ -215,6 +216,9 @@ class EpochTest {
                 assertThat(Failure.kind(new IllegalStateException(e), false))
                     .isEqualTo(Failure.Kind.ECHO));
     assertThat(Failure.kind(new SocketTimeoutException(), false)).isEqualTo(Failure.Kind.OWN);
+    // As HTTP clients have them.
+    InterruptedIOException timeout = new InterruptedIOException("from the pool") {};
+    assertThat(Failure.kind(new IOException(timeout), false)).isEqualTo(Failure.Kind.OWN);
     assertThat(Failure.kind(new AsynchronousCloseException(), false)).isEqualTo(Failure.Kind.OWN);
   }
 
