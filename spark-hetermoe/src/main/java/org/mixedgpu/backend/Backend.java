@@ -46,7 +46,10 @@ public interface Backend extends AutoCloseable {
   /** Bytes allocated and not closed, and the most that were at one time. */
   MemoryUse memoryUse();
 
-  /** Host to device: the buffer's remaining bytes, little-endian, exactly the tensor's size. */
+  /**
+   * Host to device: the buffer's remaining bytes, little-endian, exactly the tensor's size. They
+   * are copied when this returns, and may be overwritten.
+   */
   void write(Tensor to, ByteBuffer from);
 
   /** Device to host: fills the buffer's remaining bytes, exactly the tensor's size; waits. */

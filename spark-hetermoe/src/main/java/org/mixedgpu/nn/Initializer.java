@@ -20,10 +20,34 @@ final class Initializer {
   /** Normal probability below minus three standard deviations: where the distribution is cut. */
   private static final double CUT = 0.0013498980316300933;
 
-  private Initializer() {}
+  private final Backend backend;
+  private final ModelConfig config;
+  private final Part part;
+  private final long seed;
 
-  static void initialize(
-      Backend backend, ModelConfig config, Part part, String name, Tensor tensor, long seed) {
+  /**
+   * One for all tensors: direct memory is freed by the collector only, which does not know when it
+   * runs short, and a model has thousands of experts.
+   */
+  private final ByteBuffer bytes;
+
+  private final FloatBuffer floats;
+
+  /**
+   * @param largest elements of the largest tensor to come
+   */
+  Initializer(Backend backend, ModelConfig config, Part part, long seed, long largest) {
+    this.backend = backend;
+    this.config = config;
+    this.part = part;
+    this.seed = seed;
+    this.bytes =
+        ByteBuffer.allocateDirect((int) Math.min(largest, PIECE) * Float.BYTES)
+            .order(ByteOrder.LITTLE_ENDIAN);
+    this.floats = bytes.asFloatBuffer();
+  }
+
+  void initialize(String name, Tensor tensor) {
     if (ParameterNames.isGain(name)) {
       backend.fill(tensor, 1);
     } else if (name.endsWith(".bias")) {
@@ -35,20 +59,17 @@ final class Initializer {
       Shape one = Shape.of(tensor.shape().dim(1), tensor.shape().dim(2));
       for (int i = 0; i < ids.length; i++) {
         String own = ParameterNames.expert(layer, ids[i], words[words.length - 1]);
-        normal(backend, tensor.rows(i, 1).view(one), stream(seed, own), config.initializerRange());
+        normal(tensor.rows(i, 1).view(one), stream(seed, own));
       }
     } else {
-      normal(backend, tensor, stream(seed, name), config.initializerRange());
+      normal(tensor, stream(seed, name));
     }
   }
 
-  private static void normal(Backend backend, Tensor tensor, long stream, float deviation) {
+  private void normal(Tensor tensor, long stream) {
     Tensor flat = tensor.view(Shape.of(tensor.shape().elements()));
     long elements = flat.shape().elements();
-    ByteBuffer bytes =
-        ByteBuffer.allocateDirect((int) Math.min(elements, PIECE) * Float.BYTES)
-            .order(ByteOrder.LITTLE_ENDIAN);
-    FloatBuffer floats = bytes.asFloatBuffer();
+    float deviation = config.initializerRange();
     for (long first = 0; first < elements; first += PIECE) {
       int count = (int) Math.min(PIECE, elements - first);
       long start = first;

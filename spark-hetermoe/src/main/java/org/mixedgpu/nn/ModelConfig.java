@@ -86,28 +86,7 @@ public record ModelConfig(
 
   /** The same MoE model with other coefficients of the balancing loss and the z-loss. */
   public ModelConfig withLossCoefficients(float auxCoefficient, float zCoefficient) {
-    return new ModelConfig(
-        family,
-        vocab,
-        hidden,
-        layers,
-        heads,
-        kvHeads,
-        headDim,
-        intermediate,
-        rmsEps,
-        rope,
-        qkvBias,
-        outBias,
-        mlpBias,
-        qkNorm,
-        slidingWindow,
-        tied,
-        Optional.of(requireMoe().withLossCoefficients(auxCoefficient, zCoefficient)),
-        initializerRange,
-        maxPositions,
-        bosId,
-        eosIds);
+    return withMoe(requireMoe().withCoefficients(auxCoefficient, zCoefficient));
   }
 
   public boolean isMoe(int layer) {

@@ -14,6 +14,8 @@ import org.mixedgpu.base.Check;
  * @param sparse for each decoder layer whether it is a MoE layer
  * @param auxCoefficient factor on the load-balancing loss; 0 for none
  * @param zCoefficient factor on the router z-loss; 0 for none
+ * @param idleAuxCoefficient where there is no load-balancing loss, the factor that the model's
+ *     configuration has for it all the same; changes nothing here and is kept for its next user
  */
 public record MoeConfig(
     int experts,
@@ -23,7 +25,8 @@ public record MoeConfig(
     int sharedIntermediate,
     List<Boolean> sparse,
     float auxCoefficient,
-    float zCoefficient) {
+    float zCoefficient,
+    float idleAuxCoefficient) {
   public MoeConfig {
     sparse = List.copyOf(sparse);
     Check.input(
@@ -35,15 +38,44 @@ public record MoeConfig(
         intermediate,
         sharedIntermediate);
     Check.input(
-        auxCoefficient >= 0 && zCoefficient >= 0,
-        "Loss coefficients must not be negative; found %s (balance) and %s (z)",
+        auxCoefficient >= 0 && zCoefficient >= 0 && idleAuxCoefficient >= 0,
+        "Loss coefficients must not be negative; found %s (balance), %s (z) and %s"
+            + " (balance, idle)",
         auxCoefficient,
-        zCoefficient);
+        zCoefficient,
+        idleAuxCoefficient);
+    Check.input(
+        auxCoefficient == 0 || idleAuxCoefficient == 0,
+        "A balancing loss has one coefficient; found %s, and %s that is idle",
+        auxCoefficient,
+        idleAuxCoefficient);
   }
 
-  MoeConfig withLossCoefficients(float aux, float z) {
-    return new MoeConfig(
-        experts, topK, renormalise, intermediate, sharedIntermediate, sparse, aux, z);
+  /** Without an idle coefficient. */
+  public MoeConfig(
+      int experts,
+      int topK,
+      boolean renormalise,
+      int intermediate,
+      int sharedIntermediate,
+      List<Boolean> sparse,
+      float auxCoefficient,
+      float zCoefficient) {
+    this(
+        experts,
+        topK,
+        renormalise,
+        intermediate,
+        sharedIntermediate,
+        sparse,
+        auxCoefficient,
+        zCoefficient,
+        0);
+  }
+
+  /** The load-balancing loss's factor, in use or not. */
+  public float namedAuxCoefficient() {
+    return auxCoefficient > 0 ? auxCoefficient : idleAuxCoefficient;
   }
 
   /** How many decoder layers are MoE layers. */
@@ -54,6 +86,14 @@ public record MoeConfig(
   /** The same experts with other factors on the auxiliary losses. */
   public MoeConfig withCoefficients(float aux, float z) {
     return new MoeConfig(
-        experts, topK, renormalise, intermediate, sharedIntermediate, sparse, aux, z);
+        experts,
+        topK,
+        renormalise,
+        intermediate,
+        sharedIntermediate,
+        sparse,
+        aux,
+        z,
+        aux > 0 ? 0 : namedAuxCoefficient());
   }
 }

@@ -109,8 +109,14 @@ public final class Parameters implements AutoCloseable {
    * too, has its own random stream from (seed, name), so that every partition gets the same values.
    */
   public void initialize(long seed) {
+    long largest =
+        entries.values().stream()
+            .mapToLong(entry -> entry.tensor().shape().elements())
+            .max()
+            .orElse(0);
+    Initializer initializer = new Initializer(backend, config, part, seed, largest);
     for (Entry entry : entries.values()) {
-      Initializer.initialize(backend, config, part, entry.name(), master(entry.name()), seed);
+      initializer.initialize(entry.name(), master(entry.name()));
     }
     refresh();
   }

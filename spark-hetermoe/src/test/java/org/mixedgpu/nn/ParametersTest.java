@@ -4,10 +4,14 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
+import java.util.Collections;
+import java.util.IdentityHashMap;
+import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.mixedgpu.backend.Backends;
 import org.mixedgpu.backend.CpuOptions;
 import org.mixedgpu.backend.TrainingBackend;
+import org.mixedgpu.base.Intercepted;
 import org.mixedgpu.tensor.Shape;
 
 class ParametersTest {
@@ -33,6 +37,29 @@ class ParametersTest {
       assertThatThrownBy(() -> some.tensor("model.norm.weight"))
           .hasMessageContaining("No parameter model.norm.weight in this part");
     }
+  }
+
+  /** Direct memory is freed by the collector only, which does not know that it runs short. */
+  @Test
+  void allWeightsPassThroughOneBuffer() {
+    Set<Object> buffers = Collections.newSetFromMap(new IdentityHashMap<>());
+    try (TrainingBackend cpu = Backends.cpu(CpuOptions.allCores())) {
+      TrainingBackend b =
+          Intercepted.over(
+              TrainingBackend.class,
+              cpu,
+              (method, arguments, call) -> {
+                if (method.equals("write")) {
+                  buffers.add(arguments[1]);
+                }
+                return call.proceed();
+              });
+      try (Parameters p =
+          Parameters.allocate(b, TinyModels.of(ModelFamily.QWEN3_MOE), Part.all())) {
+        p.initialize(1);
+      }
+    }
+    assertThat(buffers).hasSize(1);
   }
 
   @Test

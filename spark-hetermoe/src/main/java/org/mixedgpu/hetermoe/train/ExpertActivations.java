@@ -1,7 +1,6 @@
 package org.mixedgpu.hetermoe.train;
 
 import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
 import java.nio.IntBuffer;
 import org.mixedgpu.backend.TrainingBackend;
 import org.mixedgpu.base.Check;
@@ -36,8 +35,6 @@ final class ExpertActivations implements AutoCloseable {
   private final Tensor order;
 
   private final Tensor offsets;
-  private final ByteBuffer host;
-  private final IntBuffer hostOrder;
   private final int[][] counts;
   private final int[] next;
 
@@ -68,8 +65,6 @@ final class ExpertActivations implements AutoCloseable {
     this.counts = new int[sources][side.experts()];
     this.next = new int[sources];
     int words = Math.addExact(side.experts() + 1, Math.multiplyExact(2, worst));
-    this.host = ByteBuffer.allocateDirect(words * Integer.BYTES).order(ByteOrder.LITTLE_ENDIAN);
-    this.hostOrder = host.asIntBuffer();
     this.order = resources.own(backend.allocate(DType.I32, Shape.of(words)));
     this.offsets = order.rows(0, side.experts() + 1);
     allocate((int) Math.min(worst, Math.ceil(HEADROOM * expected) + 1));
@@ -84,6 +79,11 @@ final class ExpertActivations implements AutoCloseable {
       inSlots.close();
       throw e;
     }
+  }
+
+  /** Bytes that {@link #order} needs at most. */
+  long orderBytes() {
+    return order.bytes();
   }
 
   /** Rows of each local expert, in order, that a source sends, from its first expert on. */
@@ -102,8 +102,10 @@ final class ExpertActivations implements AutoCloseable {
    * Makes room for the rows once all counts are there, works out both orders and brings them to the
    * device. In the receiving lane, because all of this may have to wait for memory, which the
    * compute lane must not; one write for all takes the least of it.
+   *
+   * @param host of {@link #orderBytes}, used until this returns
    */
-  void order() {
+  void order(ByteBuffer host) {
     rows = 0;
     for (int source = 0; source < sources; source++) {
       next[source] = rows;
@@ -117,6 +119,7 @@ final class ExpertActivations implements AutoCloseable {
       saved.close();
       allocate((int) Math.min(worst, Math.max(rows, capacity * HEADROOM)));
     }
+    IntBuffer hostOrder = host.clear().asIntBuffer();
     int index = side.experts() + 1;
     int inverse = index + rows;
     int slot = 0;
@@ -133,7 +136,7 @@ final class ExpertActivations implements AutoCloseable {
     }
     hostOrder.put(side.experts(), slot);
     int words = inverse + rows;
-    backend.write(order.rows(0, words), host.clear().limit(words * Integer.BYTES));
+    backend.write(order.rows(0, words), host.limit(words * Integer.BYTES));
   }
 
   /** For each row in the experts' order the one that arrived. */

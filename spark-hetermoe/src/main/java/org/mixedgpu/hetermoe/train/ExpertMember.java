@@ -1,5 +1,7 @@
 package org.mixedgpu.hetermoe.train;
 
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.util.List;
 import java.util.stream.IntStream;
 import org.mixedgpu.backend.TrainingBackend;
@@ -36,6 +38,9 @@ final class ExpertMember extends Member {
 
   private final Tensor scratch;
 
+  /** For one order at a time, of the lane that receives tokens. */
+  private final ByteBuffer order;
+
   ExpertMember(
       ZebraJob job,
       TrainingBackend backend,
@@ -53,6 +58,7 @@ final class ExpertMember extends Member {
     Workspace workspace = own(new Workspace(backend));
     activations = new ExpertActivations[layers][plan.microBatches()];
     int[] most = new int[plan.microBatches()];
+    long orderBytes = 0;
     for (int layer : held) {
       ExpertSide side = new ExpertSide(backend, job.model(), layer, parameters, workspace);
       for (int j = 0; j < most.length; j++) {
@@ -67,8 +73,10 @@ final class ExpertMember extends Member {
             own(
                 new ExpertActivations(
                     backend, resources, side, sources, job.model().hidden(), worst, expected));
+        orderBytes = Math.max(orderBytes, activations[layer][j].orderBytes());
       }
     }
+    order = ByteBuffer.allocateDirect(Math.toIntExact(orderBytes)).order(ByteOrder.LITTLE_ENDIAN);
     staging = new Tensor[most.length];
     int largest = 0;
     for (int j = 0; j < most.length; j++) {
@@ -149,7 +157,7 @@ final class ExpertMember extends Member {
         first += run.count();
       }
     }
-    own.order();
+    own.order(order);
   }
 
   private void receiveGradients(Task task, ExpertActivations own, Tensor rows) {

@@ -12,7 +12,8 @@ import org.mixedgpu.base.MixedGpuException;
 
 /**
  * The fields of a JSON object, each to be asked for: {@link #finish} refuses what nobody asked for,
- * so that no setting of a model is ignored. A field with the value null counts as absent.
+ * so that no setting of a model is ignored. A field with the value null counts as absent, but for
+ * {@link #positiveOrNone}.
  */
 final class ConfigFields {
   /** No extent of a model is larger than this, so that products of two fit a long. */
@@ -41,6 +42,11 @@ final class ConfigFields {
   /** The same, or this value where the field is absent. */
   int positiveOr(String name, int otherwise) {
     return has(name) ? positive(name) : otherwise;
+  }
+
+  /** The same for a field whose null says that there is none: 0 then, as opposed to absent. */
+  int positiveOrNone(String name, int absent) {
+    return positiveOr(name, node.has(name) ? 0 : absent);
   }
 
   /** A whole number from 0 on. */

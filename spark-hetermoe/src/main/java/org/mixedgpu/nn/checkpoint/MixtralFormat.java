@@ -15,7 +15,7 @@ final class MixtralFormat implements FamilyFormat {
   @Override
   public void read(ConfigDraft draft) {
     draft.fields.only("router_jitter_noise", 0, "noise on the router's input is not implemented");
-    draft.slidingWindow = Windows.uniform(draft.fields, draft.layers);
+    draft.slidingWindow = Windows.uniformOrNone(draft.fields, draft.layers);
     draft.moe =
         MoeFormat.read(
             draft,

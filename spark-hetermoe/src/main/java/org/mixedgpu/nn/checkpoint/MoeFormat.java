@@ -31,7 +31,7 @@ final class MoeFormat {
     }
     // transformers adds the balancing loss only where the router's logits are returned.
     boolean balanced = fields.flagOr("output_router_logits", false);
-    double coefficient = coefficient(fields, "router_aux_loss_coef");
+    float aux = (float) coefficient(fields, "router_aux_loss_coef");
     return Optional.of(
         new MoeConfig(
             experts,
@@ -40,8 +40,9 @@ final class MoeFormat {
             intermediate,
             sharedIntermediate,
             sparse,
-            balanced ? (float) coefficient : 0,
-            (float) coefficient(fields, "router_z_loss_coef")));
+            balanced ? aux : 0,
+            (float) coefficient(fields, "router_z_loss_coef"),
+            balanced ? 0 : aux));
   }
 
   private static double coefficient(ConfigFields fields, String name) {
@@ -77,7 +78,7 @@ final class MoeFormat {
     out.put(nameOfExperts, moe.experts());
     out.put("num_experts_per_tok", moe.topK());
     out.put("output_router_logits", moe.auxCoefficient() > 0);
-    out.put("router_aux_loss_coef", decimal(moe.auxCoefficient()));
+    out.put("router_aux_loss_coef", decimal(moe.namedAuxCoefficient()));
     if (moe.zCoefficient() > 0) {
       out.put("router_z_loss_coef", decimal(moe.zCoefficient()));
     }

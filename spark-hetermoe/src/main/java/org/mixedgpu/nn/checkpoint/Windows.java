@@ -15,10 +15,21 @@ final class Windows {
   private static final String SLIDING = "sliding_attention";
   private static final String FULL = "full_attention";
 
+  /**
+   * What transformers takes where sliding_window is absent, in all families here but Mixtral. Null
+   * is no window in all of them.
+   */
+  private static final int DEFAULT = 4096;
+
   private Windows() {}
 
-  /** Mistral and Mixtral: one window for every layer, or null. */
+  /** Mistral: one window for every layer, or null. */
   static List<Integer> uniform(ConfigFields fields, int layers) {
+    return Collections.nCopies(layers, fields.positiveOrNone("sliding_window", DEFAULT));
+  }
+
+  /** Mixtral: as {@link #uniform}, but absent is no window. */
+  static List<Integer> uniformOrNone(ConfigFields fields, int layers) {
     return Collections.nCopies(layers, fields.positiveOr("sliding_window", 0));
   }
 
@@ -39,7 +50,7 @@ final class Windows {
    */
   static List<Integer> byLayer(ConfigFields fields, int layers, IntPredicate byRule) {
     boolean on = fields.flagOr("use_sliding_window", false);
-    int window = on ? fields.positiveOr("sliding_window", 0) : 0;
+    int window = on ? fields.positiveOrNone("sliding_window", DEFAULT) : 0;
     // Read so that it counts as known where the switch is off.
     fields.has("sliding_window");
     List<JsonNode> types = fields.listOr("layer_types", null);

@@ -7,6 +7,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -133,16 +134,7 @@ record Header(Map<String, TensorEntry> entries, Map<String, String> metadata) {
         name,
         node.path("data_offsets"),
         dataBytes);
-    long bytes = type.bytes();
-    for (long dim : dims) {
-      Check.intact(
-          dim == 0 || bytes <= dataBytes / dim || bytes == 0,
-          "%s: tensor %s of shape %s is larger than the file",
-          path,
-          name,
-          node.path("shape"));
-      bytes *= dim;
-    }
+    long bytes = bytes(type, dims, name, path, dataBytes);
     Check.intact(
         bytes == offsets[1] - offsets[0],
         "%s: tensor %s of type %s and shape %s needs %d bytes but has %d",
@@ -155,6 +147,26 @@ record Header(Map<String, TensorEntry> entries, Map<String, String> metadata) {
     // A scalar has an empty shape in the file and one element here.
     Shape shape = dims.length == 0 ? Shape.of(1) : Shape.of(dims);
     return new TensorEntry(name, type, shape, dataOffset + offsets[0]);
+  }
+
+  private static long bytes(
+      StoredType type, long[] dims, String name, String path, long dataBytes) {
+    boolean empty = Arrays.stream(dims).anyMatch(dim -> dim == 0);
+    long most = empty ? Long.MAX_VALUE : dataBytes;
+    long bytes = type.bytes();
+    for (long dim : dims) {
+      // A 0 must not hide the other extents: whoever multiplies some of them would overflow.
+      long factor = Math.max(dim, 1);
+      Check.intact(
+          bytes <= most / factor,
+          "%s: tensor %s of shape %s is larger than %s; write it again",
+          path,
+          name,
+          Arrays.toString(dims).replace(" ", ""),
+          empty ? "any file, but for its 0" : "the file");
+      bytes *= factor;
+    }
+    return empty ? 0 : bytes;
   }
 
   private static long[] longs(JsonNode node, String field, String name, String path) {

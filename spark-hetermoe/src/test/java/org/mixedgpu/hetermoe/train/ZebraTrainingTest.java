@@ -4,6 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -30,6 +32,8 @@ import org.mixedgpu.nn.ModelConfig;
 import org.mixedgpu.nn.ParameterNames;
 import org.mixedgpu.nn.Parameters;
 import org.mixedgpu.nn.Part;
+import org.mixedgpu.tensor.DType;
+import org.mixedgpu.tensor.Tensor;
 
 /** Zebra-parallel training computes what one process computes from the same slices. */
 @Timeout(120)
@@ -200,6 +204,33 @@ class ZebraTrainingTest {
     assertThat(waits.found).anyMatch(wait -> wait.startsWith("write on expert-2-dispatch"));
     assertThat(waits.found).noneMatch(wait -> wait.endsWith("-compute"));
     assertThat(waits.found).noneMatch(wait -> wait.startsWith("synchronize"));
+  }
+
+  /** There are layers times micro-batches of them, each as large as the worst case. */
+  @Test
+  void theOrdersOfAnExpertRankPassThroughOneBuffer() throws Exception {
+    ZebraJob job = job(ZebraModels.qwen2Moe(0.01f), 1, 1, 3, AuxLoss.Kind.HUGGING_FACE);
+    Set<Object> buffers =
+        Collections.synchronizedSet(Collections.newSetFromMap(new IdentityHashMap<>()));
+    ZebraGang.Fault watched =
+        new ZebraGang.Fault() {
+          @Override
+          public TrainingBackend backend(int rank, TrainingBackend backend) {
+            return Intercepted.over(
+                TrainingBackend.class,
+                backend,
+                (method, arguments, call) -> {
+                  if (rank == 1
+                      && method.equals("write")
+                      && ((Tensor) arguments[0]).type() == DType.I32) {
+                    buffers.add(arguments[1]);
+                  }
+                  return call.proceed();
+                });
+          }
+        };
+    ZebraGang.run(job, ZebraGang.tokens(SEQUENCE), ModelParts.random(ZebraGang.SEED), watched);
+    assertThat(buffers).hasSize(1);
   }
 
   /** Who calls what waits for the device, or may wait for room to write to it, after a step. */

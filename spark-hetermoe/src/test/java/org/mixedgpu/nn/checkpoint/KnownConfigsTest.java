@@ -4,6 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import java.util.List;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.mixedgpu.nn.ModelConfig;
 import org.mixedgpu.nn.ModelFamily;
 import org.mixedgpu.nn.RopeConfig;
@@ -173,5 +175,44 @@ class KnownConfigsTest {
     assertThat(c.family()).isEqualTo(ModelFamily.OLMOE);
     assertThat(c.requireMoe().intermediate()).isEqualTo(1024);
     assertThat(c.requireMoe().auxCoefficient()).isZero();
+  }
+
+  /** What the config classes of transformers 5 make of a window that is absent, or null. */
+  @ParameterizedTest
+  @CsvSource({
+    "mistral, false, 4096",
+    "mixtral, false, 0",
+    "qwen2, false, 0",
+    "qwen2, true, 4096",
+    "qwen3, true, 4096",
+    "qwen2_moe, true, 4096",
+    "qwen3_moe, true, 4096",
+  })
+  void anAbsentWindowIsTheFamilysAndNullIsNone(String family, boolean on, int absent) {
+    String fields =
+        """
+        "bos_token_id":1,"eos_token_id":2,"hidden_size":64,"intermediate_size":128,
+        "max_position_embeddings":8192,"num_attention_heads":4,"num_hidden_layers":2,
+        "num_key_value_heads":2,"rms_norm_eps":1e-05,"tie_word_embeddings":false,
+        "vocab_size":100,"model_type":"%s"
+        """
+            .formatted(family);
+    if (family.startsWith("qwen")) {
+      fields += ",\"max_window_layers\":" + (family.equals("qwen2_moe") ? 2 : 0);
+      fields += ",\"use_sliding_window\":" + on;
+    }
+    if (family.equals("qwen2_moe")) {
+      fields += ",\"shared_expert_intermediate_size\":32";
+    }
+    if (family.endsWith("moe")) {
+      fields += ",\"moe_intermediate_size\":32";
+    }
+    if (family.endsWith("moe") || family.equals("mixtral")) {
+      fields += ",\"num_experts\":4,\"num_experts_per_tok\":2";
+    }
+    assertThat(parse(fields).slidingWindow(0)).isEqualTo(absent);
+    assertThat(parse(fields + ",\"sliding_window\":null").slidingWindow()).containsOnly(0);
+    assertThat(parse(fields + ",\"sliding_window\":7").slidingWindow(0))
+        .isEqualTo(absent == 0 && family.startsWith("qwen") ? 0 : 7);
   }
 }

@@ -3,6 +3,7 @@ package org.mixedgpu.nn.checkpoint;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.nio.file.Path;
@@ -17,6 +18,7 @@ import org.mixedgpu.io.HadoopFileStore;
 import org.mixedgpu.nn.Golden;
 import org.mixedgpu.nn.ModelConfig;
 import org.mixedgpu.nn.ModelFamily;
+import org.mixedgpu.nn.MoeConfig;
 import org.mixedgpu.nn.QkNorm;
 import org.mixedgpu.nn.RopeConfig;
 import org.mixedgpu.nn.safetensors.StoredType;
@@ -126,6 +128,28 @@ class ModelConfigsTest {
     assertThatThrownBy(
             () -> ModelConfigs.parse(mixtral.replaceFirst("\\{", "{ \"num_experts\": 4,"), "here"))
         .hasMessageContaining("num_local_experts is 8; expected the value of num_experts, 4");
+  }
+
+  /** transformers adds the loss where output_router_logits is true; a model may pass through. */
+  @Test
+  void aBalancingLossThatIsOffKeepsItsCoefficient() throws Exception {
+    ModelConfig config = golden("mixtral");
+    assertBalance(config, false, 0.02);
+    MoeConfig moe = config.requireMoe();
+    assertThat(moe.auxCoefficient()).isZero();
+    assertBalance(config.withMoe(moe.withCoefficients(0, 0.1f)), false, 0.02);
+    ModelConfig on = config.withMoe(moe.withCoefficients(0.5f, 0));
+    assertBalance(on, true, 0.5);
+    assertBalance(on.withMoe(on.requireMoe().withCoefficients(0, 0)), false, 0.5);
+  }
+
+  private static void assertBalance(ModelConfig config, boolean on, double coefficient)
+      throws Exception {
+    String json = ModelConfigs.toJson(config, StoredType.F32);
+    JsonNode written = new ObjectMapper().readTree(json);
+    assertThat(written.get("output_router_logits").booleanValue()).isEqualTo(on);
+    assertThat(written.get("router_aux_loss_coef").doubleValue()).isEqualTo(coefficient);
+    assertThat(ModelConfigs.parse(json, "written")).isEqualTo(config);
   }
 
   @Test

@@ -129,6 +129,21 @@ class SafetensorsTest {
         "{\"w\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,8]}}",
         8,
         "larger than the file");
+    for (String shape : List.of("[0,1L,1L]", "[1L,1L,0]", "[0,2,1L]")) {
+      String large = shape.replace("1L", "4611686018427387904");
+      assertCorrupt(
+          "{\"w\":{\"dtype\":\"F32\",\"shape\":" + large + ",\"data_offsets\":[0,0]}}",
+          0,
+          "tensor w of shape " + large + " is larger than any file, but for its 0");
+    }
+  }
+
+  @Test
+  void anEmptyTensorHasAnyOtherExtents() throws IOException {
+    Path path = file("{\"w\":{\"dtype\":\"F32\",\"shape\":[9,0],\"data_offsets\":[0,0]}}", 0);
+    try (Safetensors read = Safetensors.open(files, path.toString())) {
+      assertThat(read.entry("w").shape()).isEqualTo(Shape.of(9, 0));
+    }
   }
 
   @Test

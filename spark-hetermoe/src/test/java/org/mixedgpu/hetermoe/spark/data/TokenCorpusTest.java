@@ -9,13 +9,17 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.Intercepted;
 import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.io.FileStore;
 import org.mixedgpu.io.HadoopFileStore;
 import org.mixedgpu.io.NewFile;
+import org.mixedgpu.io.RangeReader;
 
 class TokenCorpusTest {
   private static final FileStore STORE = HadoopFileStore.ofDefaults();
@@ -59,6 +63,65 @@ class TokenCorpusTest {
     try (CorpusReader reader = new CorpusReader(STORE, corpus)) {
       assertThat(reader.sequence(3)).containsExactly(15, 16, 17, 18, 19);
     }
+  }
+
+  @Test
+  void onlySomeShardsAreOpenAtATime() {
+    int shards = 200;
+    TokenCorpus corpus = corpus(5, IntStream.generate(() -> 10).limit(shards).toArray());
+    AtomicInteger open = new AtomicInteger();
+    AtomicInteger opened = new AtomicInteger();
+    int most = 0;
+    try (CorpusReader reader = new CorpusReader(counting(open, opened), corpus)) {
+      for (int s = 0; s < shards; s++) {
+        assertThat(reader.sequence(2 * s)).startsWith(10 * s);
+        most = Math.max(most, open.get());
+      }
+      assertThat(opened).hasValue(shards);
+      // Its block is still here, and needs no file.
+      assertThat(reader.sequence(1)).containsExactly(5, 6, 7, 8, 9);
+      assertThat(opened).hasValue(shards);
+    }
+    assertThat(most).isBetween(2, 64);
+    assertThat(open).hasValue(0);
+  }
+
+  @Test
+  void aShardThatWasClosedIsOpenedAgain() {
+    int shards = 300;
+    TokenCorpus corpus = corpus(5, IntStream.generate(() -> 5).limit(shards).toArray());
+    AtomicInteger open = new AtomicInteger();
+    AtomicInteger opened = new AtomicInteger();
+    try (CorpusReader reader = new CorpusReader(counting(open, opened), corpus)) {
+      for (int i = 0; i < 2 * shards; i++) {
+        int s = i % shards;
+        assertThat(reader.sequence(s)).startsWith(5 * s, 5 * s + 1);
+      }
+    }
+    assertThat(opened).hasValue(2 * shards);
+    assertThat(open).hasValue(0);
+  }
+
+  private static FileStore counting(AtomicInteger open, AtomicInteger opened) {
+    return Intercepted.over(
+        FileStore.class,
+        STORE,
+        (method, arguments, call) -> {
+          if (!method.equals("open")) {
+            return call.proceed();
+          }
+          open.incrementAndGet();
+          opened.incrementAndGet();
+          return Intercepted.over(
+              RangeReader.class,
+              (RangeReader) call.proceed(),
+              (of, passed, inner) -> {
+                if (of.equals("close")) {
+                  open.decrementAndGet();
+                }
+                return inner.proceed();
+              });
+        });
   }
 
   private static void assertCorrupt(TokenCorpus corpus, String what) {
