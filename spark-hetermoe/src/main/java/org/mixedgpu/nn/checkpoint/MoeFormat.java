@@ -11,6 +11,7 @@ import java.util.Optional;
 import java.util.Set;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.nn.ModelConfig;
+import org.mixedgpu.nn.ModelFamily;
 import org.mixedgpu.nn.MoeConfig;
 
 /** The fields that all mixture-of-experts families share. */
@@ -31,7 +32,9 @@ final class MoeFormat {
     }
     // transformers adds the balancing loss only where the router's logits are returned.
     boolean balanced = fields.flagOr("output_router_logits", false);
-    float aux = (float) coefficient(fields, "router_aux_loss_coef");
+    // Absent it is not 0 in transformers.
+    double byDefault = draft.family == ModelFamily.OLMOE ? 0.01 : 0.001;
+    float aux = (float) coefficient(fields, "router_aux_loss_coef", byDefault);
     return Optional.of(
         new MoeConfig(
             experts,
@@ -41,12 +44,12 @@ final class MoeFormat {
             sharedIntermediate,
             sparse,
             balanced ? aux : 0,
-            (float) coefficient(fields, "router_z_loss_coef"),
+            (float) coefficient(fields, "router_z_loss_coef", 0),
             balanced ? 0 : aux));
   }
 
-  private static double coefficient(ConfigFields fields, String name) {
-    double value = fields.numberOr(name, 0);
+  private static double coefficient(ConfigFields fields, String name, double byDefault) {
+    double value = fields.numberOr(name, byDefault);
     if (value < 0) {
       throw fields.failure(name, "a number from 0 on");
     }

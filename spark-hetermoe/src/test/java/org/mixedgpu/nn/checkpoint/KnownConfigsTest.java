@@ -179,6 +179,27 @@ class KnownConfigsTest {
 
   /** What the config classes of transformers 5 make of a window that is absent, or null. */
   @ParameterizedTest
+  @CsvSource({"mixtral, 0.001f", "qwen3_moe, 0.001f", "olmoe, 0.01f"})
+  void anAbsentBalancingCoefficientIsTheFamilys(String family, float coefficient) {
+    String fields =
+        """
+        "bos_token_id":1,"eos_token_id":2,"hidden_size":64,"intermediate_size":128,
+        "max_position_embeddings":8192,"num_attention_heads":4,"num_hidden_layers":2,
+        "num_key_value_heads":2,"rms_norm_eps":1e-05,"tie_word_embeddings":false,
+        "vocab_size":100,"num_experts":4,"num_experts_per_tok":2,"model_type":"%s"
+        """
+            .formatted(family);
+    if (family.equals("qwen3_moe")) {
+      fields += ",\"moe_intermediate_size\":32,\"head_dim\":16";
+    }
+    ModelConfig asked = parse(fields + ",\"output_router_logits\":true");
+    assertThat(asked.requireMoe().auxCoefficient()).isEqualTo(coefficient);
+    ModelConfig idle = parse(fields);
+    assertThat(idle.requireMoe().auxCoefficient()).isZero();
+    assertThat(idle.requireMoe().namedAuxCoefficient()).isEqualTo(coefficient);
+  }
+
+  @ParameterizedTest
   @CsvSource({
     "mistral, false, 4096",
     "mixtral, false, 0",
