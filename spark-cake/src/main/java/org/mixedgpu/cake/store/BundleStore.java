@@ -9,8 +9,6 @@ import java.util.Map;
 import java.util.Set;
 import java.util.UUID;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.locks.ReadWriteLock;
-import java.util.concurrent.locks.ReentrantReadWriteLock;
 import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
 import java.util.stream.Collectors;
@@ -33,9 +31,6 @@ public final class BundleStore implements KvStore {
   static final String SUFFIX = ".kv.arrow";
   private static final int ROOT_DIGITS = 16;
 
-  /** Handles to bundles stay open for the next chunk; beyond this many all are closed first. */
-  private static final int MAX_OPEN = 256;
-
   /**
    * A read that nobody wants any more ends after this many bytes. Streams can't be told to stop:
    * closing one does not end a positional read, and an interrupt breaks the handle of a local file
@@ -50,8 +45,7 @@ public final class BundleStore implements KvStore {
   private final PrefixKey root;
   private final long bundleBytes;
   private final Map<FileEntry, Indexed> indexes = new ConcurrentHashMap<>();
-  private final Map<String, RangeReader> open = new ConcurrentHashMap<>();
-  private final ReadWriteLock openLock = new ReentrantReadWriteLock();
+  private final OpenBundles open;
 
   /**
    * @param cachePath folder of the whole cache
@@ -60,6 +54,7 @@ public final class BundleStore implements KvStore {
   public BundleStore(FileStore files, String cachePath, KvLayout layout, long bundleBytes) {
     Check.input(bundleBytes > 0, "bundleBytes must be positive; found %d", bundleBytes);
     this.files = files;
+    this.open = new OpenBundles(files);
     this.layout = layout;
     this.root = PrefixKey.root(layout);
     this.cachePath = cachePath;
@@ -129,7 +124,7 @@ public final class BundleStore implements KvStore {
       return read(chunk, into, wanted);
     } catch (MixedGpuException e) {
       // The handle may be the trouble (a replaced file, a dead node): the next load opens anew.
-      forget(chunk.bundle());
+      open.forget(chunk.bundle());
       return switch (e.fault()) {
         case MISSING -> Load.miss(Load.Outcome.MISSING, reason(e));
         case CORRUPT -> Load.miss(Load.Outcome.DAMAGED, reason(e));
@@ -137,7 +132,7 @@ public final class BundleStore implements KvStore {
             Load.miss(Load.Outcome.UNREADABLE, reason(e));
       };
     } catch (RuntimeException e) {
-      forget(chunk.bundle());
+      open.forget(chunk.bundle());
       return Load.miss(Load.Outcome.UNREADABLE, reason(e));
     }
   }
@@ -153,7 +148,8 @@ public final class BundleStore implements KvStore {
       if (!wanted.getAsBoolean()) {
         return Load.miss(Load.Outcome.ABANDONED, "nobody wants it any more");
       }
-      readPart(chunk, into.limit(Math.min(at + PART_BYTES, chunk.length())).position(at));
+      into.limit(Math.min(at + PART_BYTES, chunk.length())).position(at);
+      open.readFully(chunk.bundle(), chunk.offset() + at, into);
     }
     into.flip();
     CRC32C crc = new CRC32C();
@@ -166,42 +162,9 @@ public final class BundleStore implements KvStore {
     return Load.of(into.slice(chunk.payloadOffset(), layout.chunkBytes()));
   }
 
-  private void readPart(StoredChunk chunk, ByteBuffer into) {
-    openLock.readLock().lock();
-    try {
-      open.computeIfAbsent(chunk.bundle(), files::open)
-          .readFully(chunk.offset() + into.position(), into);
-    } finally {
-      openLock.readLock().unlock();
-    }
-    if (open.size() > MAX_OPEN) {
-      close();
-    }
-  }
-
-  private void forget(String bundle) {
-    openLock.writeLock().lock();
-    try {
-      RangeReader reader = open.remove(bundle);
-      if (reader != null) {
-        reader.close();
-      }
-    } catch (RuntimeException e) {
-      // It already failed to read; that it fails to close as well changes nothing.
-    } finally {
-      openLock.writeLock().unlock();
-    }
-  }
-
   @Override
   public void close() {
-    openLock.writeLock().lock();
-    try {
-      open.values().forEach(RangeReader::close);
-      open.clear();
-    } finally {
-      openLock.writeLock().unlock();
-    }
+    open.close();
   }
 
   @Override
