@@ -23,8 +23,9 @@ import org.mixedgpu.tensor.Tensor;
  * one, so that computed and loaded bits are the same wherever the two sides meet. The chunk with
  * the last token is always computed, for its logits.
  *
- * <p>Not thread-safe. Memory: the KV cache of {@link PrefillOptions#maxTokens} on the device, one
- * chunk on the host for each read in flight. Does not own model and store.
+ * <p>Not thread-safe. Memory: the KV cache of {@link PrefillOptions#maxTokens} on the device, and,
+ * from the first prompt with stored chunks on, one chunk on the host for each read in flight. Does
+ * not own model and store.
  */
 public final class PrefillRunner implements AutoCloseable {
   private final DecoderModel model;
