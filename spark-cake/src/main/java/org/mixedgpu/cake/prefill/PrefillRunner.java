@@ -177,6 +177,10 @@ public final class PrefillRunner implements AutoCloseable {
       if (!last.computed[i] || (last.stored[i] != null && !failed(i))) {
         continue;
       }
+      // What failed is written anew, for the published copy may be the bad one.
+      if (writer.isPublished(last.keys[i]) && last.stored[i] == null) {
+        continue;
+      }
       PrefixKey parent = i == 0 ? PrefixKey.root(layout) : last.keys[i - 1];
       int[] tokens = Arrays.copyOfRange(last.tokens, i * chunk, (i + 1) * chunk);
       int first = i * chunk;

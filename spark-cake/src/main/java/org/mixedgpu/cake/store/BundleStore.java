@@ -12,6 +12,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import java.util.zip.CRC32C;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.base.MixedGpuException;
@@ -30,6 +31,7 @@ import org.mixedgpu.io.RangeReader;
 public final class BundleStore implements KvStore {
   static final String SUFFIX = ".kv.arrow";
   private static final int ROOT_DIGITS = 16;
+  private static final int FIRST_DIGITS = 16;
 
   /**
    * A read that nobody wants any more ends after this many bytes. Streams can't be told to stop:
@@ -74,8 +76,7 @@ public final class BundleStore implements KvStore {
   @Override
   public CacheSnapshot snapshot() {
     List<FileEntry> bundles =
-        files.list(cachePath).stream()
-            .filter(f -> f.name().startsWith(prefix) && f.name().endsWith(SUFFIX))
+        list(prefix)
             .sorted(
                 Comparator.comparingLong(FileEntry::modifiedMillis).thenComparing(FileEntry::name))
             .collect(Collectors.toList());
@@ -93,6 +94,11 @@ public final class BundleStore implements KvStore {
       }
     }
     return new CacheSnapshot(chunks, problems);
+  }
+
+  private Stream<FileEntry> list(String begin) {
+    return files.list(cachePath).stream()
+        .filter(f -> f.name().startsWith(begin) && f.name().endsWith(SUFFIX));
   }
 
   private record Indexed(List<StoredChunk> chunks, String problem) {}
@@ -178,8 +184,24 @@ public final class BundleStore implements KvStore {
 
   private final class Writer implements ChunkWriter {
     private final Set<PrefixKey> written = new HashSet<>();
+    private final Set<PrefixKey> published = new HashSet<>();
     private BundleWriter bundle;
     private long finishedBytes;
+
+    /** Whoever did the same work before began a bundle with the same chunk, and so its name. */
+    @Override
+    public boolean isPublished(PrefixKey key) {
+      if (bundle == null && !written.contains(key) && !published.contains(key)) {
+        list(names(key))
+            .flatMap(f -> index(f).chunks().stream())
+            .forEach(chunk -> published.add(chunk.key()));
+      }
+      return published.contains(key);
+    }
+
+    private String names(PrefixKey first) {
+      return prefix + first.hex().substring(0, FIRST_DIGITS) + "-";
+    }
 
     @Override
     public boolean append(
@@ -195,7 +217,7 @@ public final class BundleStore implements KvStore {
         return false;
       }
       if (bundle == null) {
-        String path = FileStore.in(cachePath, prefix + UUID.randomUUID() + SUFFIX);
+        String path = FileStore.in(cachePath, names(key) + UUID.randomUUID() + SUFFIX);
         bundle = new BundleWriter(layout, files.create(path));
       }
       bundle.append(key, parent, tokens, payload);

@@ -33,6 +33,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.mixedgpu.cake.prefill.TinyFolder;
 import org.mixedgpu.cake.prefill.TinyModel;
+import org.mixedgpu.cake.store.Bundles;
 import org.mixedgpu.io.HadoopFileStore;
 
 /** On local[2]: two tasks at a time in one JVM. */
@@ -311,6 +312,33 @@ class CakePrefillIT {
     assertThatThrownBy(
             () -> prefill.setModelPath(model).setLabels("x".repeat(1100)).transform(prompts("x")))
         .hasMessageContaining("no prompt fits");
+  }
+
+  private int stored() {
+    return Bundles.list(HadoopFileStore.ofDefaults(), folder.resolve("cache").toString()).stream()
+        .mapToInt(bundle -> bundle.chunks().size())
+        .sum();
+  }
+
+  @Test
+  void anAnswerThatIsUsedAgainIsNotStoredAgain() {
+    // So small that each task begins several bundles.
+    Dataset<Row> answers = prefill.setBundleBytes(20_000).transform(sharing());
+    // A use that ends early stores the beginning.
+    answers.limit(1).collectAsList();
+    assertThat(stored()).isPositive();
+    Map<Integer, Row> first = collect(answers);
+    int once = stored();
+    Map<Integer, Row> second = collect(answers);
+    assertThat(stored()).isEqualTo(once);
+    // In one task of Spark's the tasks of the plan follow each other.
+    collect(answers.coalesce(1));
+    assertThat(stored()).isEqualTo(once);
+    for (int id = 0; id < 8; id++) {
+      assertThat(answer(second.get(id))).isEqualTo(answer(first.get(id)));
+    }
+    Map<Integer, Row> loaded = collect(prefill.setMode("load").transform(sharing()));
+    assertThat(sum(loaded, "computedTokens")).isLessThanOrEqualTo(8 * 16);
   }
 
   /** What a costly Dataset counts as it is read; no shuffle, whose files would hide a reading. */
