@@ -8,6 +8,7 @@ import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.IntStream;
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.backend.Lane;
 import org.mixedgpu.base.Check;
@@ -18,8 +19,9 @@ import org.mixedgpu.nn.KvCache;
 
 /**
  * What the loads of one prompt after the other need: readers, each a thread with a host buffer of a
- * chunk, and the way into one KV cache. A read that was overtaken keeps its reader until the store
- * lets it go; the next prompt's reads have the others meanwhile.
+ * chunk, and the way into one KV cache. There are none before the first prompt with something to
+ * load: devices have few lanes, and tasks that only compute can be many. A read that was overtaken
+ * keeps its reader until the store lets it go; the next prompt's reads have the others meanwhile.
  */
 final class BackLoader implements AutoCloseable {
   private static final System.Logger LOG = System.getLogger(BackLoader.class.getName());
@@ -32,7 +34,10 @@ final class BackLoader implements AutoCloseable {
   private final LinkPace linkPace = new LinkPace();
   private final ExecutorService readers;
   private final BlockingQueue<ByteBuffer> free;
-  private final Lane copies;
+
+  /** Null before the first prompt with something to load. */
+  private Lane copies;
+
   private volatile Walk walk;
 
   BackLoader(
@@ -57,10 +62,16 @@ final class BackLoader implements AutoCloseable {
               thread.setDaemon(true);
               return thread;
             });
-    for (int i = 0; i < readsInFlight; i++) {
-      free.add(ByteBuffer.allocateDirect(store.bufferBytes()));
+  }
+
+  /** Readers see what is set here: their work is submitted later. */
+  private void open() {
+    if (copies == null) {
+      while (free.remainingCapacity() > 0) {
+        free.add(ByteBuffer.allocateDirect(store.bufferBytes()));
+      }
+      copies = backend.lane("kv-copy");
     }
-    copies = backend.lane("kv-copy");
   }
 
   KvStore store() {
@@ -86,6 +97,10 @@ final class BackLoader implements AutoCloseable {
   Walk start(ChunkStates states, StoredChunk[] stored, int first, Claims claims) {
     if (Arrays.stream(stored, first, stored.length).anyMatch(Objects::nonNull)) {
       linkPace.prompt();
+    }
+    if (IntStream.range(first, stored.length)
+        .anyMatch(i -> stored[i] != null && claims.mayLoad(i))) {
+      open();
     }
     walk = new Walk(this, states, stored, first, claims);
     walk.pump();
@@ -157,6 +172,8 @@ final class BackLoader implements AutoCloseable {
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
     }
-    copies.close();
+    if (copies != null) {
+      copies.close();
+    }
   }
 }

@@ -23,8 +23,9 @@ import org.mixedgpu.tensor.Tensor;
  * one, so that computed and loaded bits are the same wherever the two sides meet. The chunk with
  * the last token is always computed, for its logits.
  *
- * <p>Not thread-safe. Memory: the KV cache of {@link PrefillOptions#maxTokens} on the device, one
- * chunk on the host for each read in flight. Does not own model and store.
+ * <p>Not thread-safe. Memory: the KV cache of {@link PrefillOptions#maxTokens} on the device, and,
+ * from the first prompt with stored chunks on, one chunk on the host for each read in flight. Does
+ * not own model and store.
  */
 public final class PrefillRunner implements AutoCloseable {
   private final DecoderModel model;
@@ -174,6 +175,10 @@ public final class PrefillRunner implements AutoCloseable {
     int written = 0;
     for (int i = Math.min(to, last.keys.length) - 1; i >= from; i--) {
       if (!last.computed[i] || (last.stored[i] != null && !failed(i))) {
+        continue;
+      }
+      // What failed is written anew, for the published copy may be the bad one.
+      if (writer.isPublished(last.keys[i]) && last.stored[i] == null) {
         continue;
       }
       PrefixKey parent = i == 0 ? PrefixKey.root(layout) : last.keys[i - 1];

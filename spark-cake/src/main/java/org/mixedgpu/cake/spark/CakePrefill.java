@@ -6,7 +6,9 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
+import java.util.stream.IntStream;
 import org.apache.spark.SparkConf;
+import org.apache.spark.api.java.JavaPairRDD;
 import org.apache.spark.api.java.JavaRDD;
 import org.apache.spark.api.java.JavaSparkContext;
 import org.apache.spark.broadcast.Broadcast;
@@ -82,7 +84,9 @@ public final class CakePrefill extends CakeParams implements DefaultParamsWritab
     PrefillFacts facts = PrefillFacts.of(this, files(context.getConf()), text, cores(context));
 
     JavaRDD<Row> rows = dataset.toDF().toJavaRDD();
-    List<PromptFacts> prompts = prompts(context, rows, facts, column);
+    List<List<long[]>> partitions = facts(context, rows, facts, column);
+    int[] firstRows = firstRows(partitions);
+    List<PromptFacts> prompts = prompts(partitions);
     CacheSnapshot snapshot = snapshot(facts, prompts);
     int tasks = value(CakeOptions.TASKS).intValue();
     PrefillPlan plan =
@@ -94,11 +98,12 @@ public final class CakePrefill extends CakeParams implements DefaultParamsWritab
     lastPlan = plan.summary();
     LOG.info("Plan: {}", plan.summary().describe());
 
-    Places arrays = new Places(plan);
+    Places arrays = new Places(plan, firstRows);
     Broadcast<Places> places = context.broadcast(arrays);
     JavaRDD<Row> answers =
-        rows.zipWithIndex()
-            .mapToPair(new Places.Keys(places))
+        // Not by zipWithIndex, which reads the input once more to count it.
+        JavaPairRDD.fromJavaRDD(
+                rows.mapPartitionsWithIndex(new Places.Keys(places), false /* partitioning */))
             .repartitionAndSortWithinPartitions(new Places.ByTask(arrays.tasks()))
             .mapPartitions(
                 new PrefillTask(
@@ -106,20 +111,36 @@ public final class CakePrefill extends CakeParams implements DefaultParamsWritab
     return spark.createDataFrame(answers, schema);
   }
 
-  private static List<PromptFacts> prompts(
+  /** What {@link RowFacts} gives, by partition. */
+  private static List<List<long[]>> facts(
       JavaSparkContext context, JavaRDD<Row> rows, PrefillFacts facts, int column) {
     String description = context.getLocalProperty(JOB_DESCRIPTION);
     context.setLocalProperty(JOB_DESCRIPTION, "cake: tokenize and count shared prefixes");
     try {
-      List<PromptFacts> prompts = new ArrayList<>();
-      for (long[] row : rows.mapPartitions(new RowFacts(facts, column)).collect()) {
-        long[] words = Arrays.copyOfRange(row, 1, row.length);
-        prompts.add(new PromptFacts(words, Math.toIntExact(row[0])));
-      }
-      return prompts;
+      int[] all = IntStream.range(0, rows.getNumPartitions()).toArray();
+      return List.of(rows.mapPartitions(new RowFacts(facts, column)).collectPartitions(all));
     } finally {
       context.setLocalProperty(JOB_DESCRIPTION, description);
     }
+  }
+
+  private static List<PromptFacts> prompts(List<List<long[]>> partitions) {
+    List<PromptFacts> prompts = new ArrayList<>();
+    for (List<long[]> partition : partitions) {
+      for (long[] row : partition) {
+        long[] words = Arrays.copyOfRange(row, 1, row.length);
+        prompts.add(new PromptFacts(words, Math.toIntExact(row[0])));
+      }
+    }
+    return prompts;
+  }
+
+  private static int[] firstRows(List<List<long[]>> partitions) {
+    int[] first = new int[partitions.size() + 1];
+    for (int i = 0; i < partitions.size(); i++) {
+      first[i + 1] = Math.addExact(first[i], partitions.get(i).size());
+    }
+    return first;
   }
 
   /** Cores of one executor; in local mode those of this machine. */

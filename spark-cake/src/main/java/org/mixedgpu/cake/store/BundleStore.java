@@ -9,11 +9,10 @@ import java.util.Map;
 import java.util.Set;
 import java.util.UUID;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.locks.ReadWriteLock;
-import java.util.concurrent.locks.ReentrantReadWriteLock;
 import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import java.util.zip.CRC32C;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.base.MixedGpuException;
@@ -32,9 +31,7 @@ import org.mixedgpu.io.RangeReader;
 public final class BundleStore implements KvStore {
   static final String SUFFIX = ".kv.arrow";
   private static final int ROOT_DIGITS = 16;
-
-  /** Handles to bundles stay open for the next chunk; beyond this many all are closed first. */
-  private static final int MAX_OPEN = 256;
+  private static final int FIRST_DIGITS = 16;
 
   /**
    * A read that nobody wants any more ends after this many bytes. Streams can't be told to stop:
@@ -50,8 +47,7 @@ public final class BundleStore implements KvStore {
   private final PrefixKey root;
   private final long bundleBytes;
   private final Map<FileEntry, Indexed> indexes = new ConcurrentHashMap<>();
-  private final Map<String, RangeReader> open = new ConcurrentHashMap<>();
-  private final ReadWriteLock openLock = new ReentrantReadWriteLock();
+  private final OpenBundles open;
 
   /**
    * @param cachePath folder of the whole cache
@@ -60,6 +56,7 @@ public final class BundleStore implements KvStore {
   public BundleStore(FileStore files, String cachePath, KvLayout layout, long bundleBytes) {
     Check.input(bundleBytes > 0, "bundleBytes must be positive; found %d", bundleBytes);
     this.files = files;
+    this.open = new OpenBundles(files);
     this.layout = layout;
     this.root = PrefixKey.root(layout);
     this.cachePath = cachePath;
@@ -79,8 +76,7 @@ public final class BundleStore implements KvStore {
   @Override
   public CacheSnapshot snapshot() {
     List<FileEntry> bundles =
-        files.list(cachePath).stream()
-            .filter(f -> f.name().startsWith(prefix) && f.name().endsWith(SUFFIX))
+        list(prefix)
             .sorted(
                 Comparator.comparingLong(FileEntry::modifiedMillis).thenComparing(FileEntry::name))
             .collect(Collectors.toList());
@@ -98,6 +94,11 @@ public final class BundleStore implements KvStore {
       }
     }
     return new CacheSnapshot(chunks, problems);
+  }
+
+  private Stream<FileEntry> list(String begin) {
+    return files.list(cachePath).stream()
+        .filter(f -> f.name().startsWith(begin) && f.name().endsWith(SUFFIX));
   }
 
   private record Indexed(List<StoredChunk> chunks, String problem) {}
@@ -129,7 +130,7 @@ public final class BundleStore implements KvStore {
       return read(chunk, into, wanted);
     } catch (MixedGpuException e) {
       // The handle may be the trouble (a replaced file, a dead node): the next load opens anew.
-      forget(chunk.bundle());
+      open.forget(chunk.bundle());
       return switch (e.fault()) {
         case MISSING -> Load.miss(Load.Outcome.MISSING, reason(e));
         case CORRUPT -> Load.miss(Load.Outcome.DAMAGED, reason(e));
@@ -137,7 +138,7 @@ public final class BundleStore implements KvStore {
             Load.miss(Load.Outcome.UNREADABLE, reason(e));
       };
     } catch (RuntimeException e) {
-      forget(chunk.bundle());
+      open.forget(chunk.bundle());
       return Load.miss(Load.Outcome.UNREADABLE, reason(e));
     }
   }
@@ -153,7 +154,8 @@ public final class BundleStore implements KvStore {
       if (!wanted.getAsBoolean()) {
         return Load.miss(Load.Outcome.ABANDONED, "nobody wants it any more");
       }
-      readPart(chunk, into.limit(Math.min(at + PART_BYTES, chunk.length())).position(at));
+      into.limit(Math.min(at + PART_BYTES, chunk.length())).position(at);
+      open.readFully(chunk.bundle(), chunk.offset() + at, into);
     }
     into.flip();
     CRC32C crc = new CRC32C();
@@ -166,42 +168,9 @@ public final class BundleStore implements KvStore {
     return Load.of(into.slice(chunk.payloadOffset(), layout.chunkBytes()));
   }
 
-  private void readPart(StoredChunk chunk, ByteBuffer into) {
-    openLock.readLock().lock();
-    try {
-      open.computeIfAbsent(chunk.bundle(), files::open)
-          .readFully(chunk.offset() + into.position(), into);
-    } finally {
-      openLock.readLock().unlock();
-    }
-    if (open.size() > MAX_OPEN) {
-      close();
-    }
-  }
-
-  private void forget(String bundle) {
-    openLock.writeLock().lock();
-    try {
-      RangeReader reader = open.remove(bundle);
-      if (reader != null) {
-        reader.close();
-      }
-    } catch (RuntimeException e) {
-      // It already failed to read; that it fails to close as well changes nothing.
-    } finally {
-      openLock.writeLock().unlock();
-    }
-  }
-
   @Override
   public void close() {
-    openLock.writeLock().lock();
-    try {
-      open.values().forEach(RangeReader::close);
-      open.clear();
-    } finally {
-      openLock.writeLock().unlock();
-    }
+    open.close();
   }
 
   @Override
@@ -215,8 +184,24 @@ public final class BundleStore implements KvStore {
 
   private final class Writer implements ChunkWriter {
     private final Set<PrefixKey> written = new HashSet<>();
+    private final Set<PrefixKey> published = new HashSet<>();
     private BundleWriter bundle;
     private long finishedBytes;
+
+    /** Whoever did the same work before began a bundle with the same chunk, and so its name. */
+    @Override
+    public boolean isPublished(PrefixKey key) {
+      if (bundle == null && !written.contains(key) && !published.contains(key)) {
+        list(names(key))
+            .flatMap(f -> index(f).chunks().stream())
+            .forEach(chunk -> published.add(chunk.key()));
+      }
+      return published.contains(key);
+    }
+
+    private String names(PrefixKey first) {
+      return prefix + first.hex().substring(0, FIRST_DIGITS) + "-";
+    }
 
     @Override
     public boolean append(
@@ -232,7 +217,7 @@ public final class BundleStore implements KvStore {
         return false;
       }
       if (bundle == null) {
-        String path = FileStore.in(cachePath, prefix + UUID.randomUUID() + SUFFIX);
+        String path = FileStore.in(cachePath, names(key) + UUID.randomUUID() + SUFFIX);
         bundle = new BundleWriter(layout, files.create(path));
       }
       bundle.append(key, parent, tokens, payload);

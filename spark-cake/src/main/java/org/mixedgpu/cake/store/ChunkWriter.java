@@ -10,6 +10,13 @@ import org.mixedgpu.cake.key.PrefixKey;
  */
 public interface ChunkWriter extends AutoCloseable {
   /**
+   * Whether somebody who did this writer's work before has published this chunk: an earlier use of
+   * the same answers, or a task that ran twice. Ask before each append. Other copies are not found,
+   * because that would mean to read every index.
+   */
+  boolean isPublished(PrefixKey key);
+
+  /**
    * Appends one chunk, unless this writer has it already.
    *
    * @param payload fills a buffer of exactly one chunk's bytes; called before this returns

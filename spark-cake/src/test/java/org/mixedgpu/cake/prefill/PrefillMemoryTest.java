@@ -3,6 +3,7 @@ package org.mixedgpu.cake.prefill;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.mixedgpu.backend.Backend;
@@ -12,6 +13,9 @@ import org.mixedgpu.base.Intercepted;
 import org.mixedgpu.base.LiveThreads;
 import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.cake.store.BundleStore;
+import org.mixedgpu.cake.store.CacheSnapshot;
+import org.mixedgpu.cake.store.ChunkWriter;
+import org.mixedgpu.cake.store.KvStore;
 import org.mixedgpu.cake.store.MemoryFiles;
 import org.mixedgpu.tensor.DType;
 
@@ -56,6 +60,63 @@ class PrefillMemoryTest {
       assertThat(left).isZero();
       assertThat(backend.memoryUse().tensors()).isEqualTo(before);
       left = -1;
+    }
+  }
+
+  /** A CUDA device has few streams, and a buffer may be 128 MiB. */
+  @Test
+  void whoNeverLoadsHasNoLaneAndNoBuffers() {
+    AtomicInteger lanes = new AtomicInteger();
+    AtomicInteger buffers = new AtomicInteger();
+    Backend backend =
+        Intercepted.over(
+            Backend.class,
+            new RoundingBackend(DType.BF16),
+            (method, arguments, call) -> {
+              if (method.equals("lane")) {
+                lanes.incrementAndGet();
+              }
+              return call.proceed();
+            });
+    try (TinyModel tiny = new TinyModel(TinyModel.dense(), backend);
+        BundleStore bundles = new BundleStore(new MemoryFiles(), "cache", tiny.layout(), 1 << 20)) {
+      KvStore store =
+          Intercepted.over(
+              KvStore.class,
+              bundles,
+              (method, arguments, call) -> {
+                if (method.equals("bufferBytes")) {
+                  buffers.incrementAndGet();
+                }
+                return call.proceed();
+              });
+      int[] prompt = TinyModel.tokens(3 * TinyModel.CHUNK + 1, 1);
+      int[] other = TinyModel.tokens(3 * TinyModel.CHUNK + 1, 2);
+      PrefillOptions computes = new PrefillOptions(PrefillMode.COMPUTE, 200, 3, IoRate.unlimited());
+      PrefillOptions loads = new PrefillOptions(PrefillMode.LOAD, 200, 3, IoRate.unlimited());
+      try (PrefillRunner runner =
+              new PrefillRunner(tiny.model, store, CacheSnapshot.empty(), loads);
+          ChunkWriter writer = store.writer()) {
+        runner.run(prompt);
+        runner.write(writer, 0, 3);
+        writer.finish();
+      }
+      try (PrefillRunner runner =
+          new PrefillRunner(tiny.model, store, store.snapshot(), computes)) {
+        runner.run(prompt);
+      }
+      assertThat(lanes.get()).isZero();
+      assertThat(buffers.get()).isZero();
+      try (PrefillRunner runner = new PrefillRunner(tiny.model, store, store.snapshot(), loads)) {
+        assertThat(runner.run(other).loaded()).isZero();
+        assertThat(lanes.get()).isZero();
+        for (int i = 0; i < 2; i++) {
+          assertThat(runner.run(prompt).loaded()).isEqualTo(3 * TinyModel.CHUNK);
+          runner.run(other);
+        }
+        assertThat(lanes.get()).isEqualTo(1);
+        assertThat(buffers.get()).isPositive();
+      }
     }
   }
 }

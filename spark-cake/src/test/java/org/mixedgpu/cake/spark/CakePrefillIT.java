@@ -12,7 +12,9 @@ import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.Stream;
+import org.apache.spark.api.java.JavaSparkContext;
 import org.apache.spark.ml.Pipeline;
 import org.apache.spark.ml.PipelineModel;
 import org.apache.spark.ml.PipelineStage;
@@ -23,6 +25,7 @@ import org.apache.spark.sql.SparkSession;
 import org.apache.spark.sql.functions;
 import org.apache.spark.sql.types.DataTypes;
 import org.apache.spark.sql.types.StructType;
+import org.apache.spark.util.LongAccumulator;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
@@ -30,6 +33,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.mixedgpu.cake.prefill.TinyFolder;
 import org.mixedgpu.cake.prefill.TinyModel;
+import org.mixedgpu.cake.store.Bundles;
 import org.mixedgpu.io.HadoopFileStore;
 
 /** On local[2]: two tasks at a time in one JVM. */
@@ -41,6 +45,9 @@ class CakePrefillIT {
   @TempDir static Path shared;
   private static SparkSession spark;
   private static String model;
+
+  /** Tasks are in this JVM. */
+  private static final AtomicBoolean SECOND_TIME = new AtomicBoolean();
 
   @TempDir Path folder;
 
@@ -356,6 +363,91 @@ class CakePrefillIT {
     assertThatThrownBy(
             () -> prefill.setModelPath(model).setLabels("x".repeat(1100)).transform(prompts("x")))
         .hasMessageContaining("no prompt fits");
+  }
+
+  private int stored() {
+    return Bundles.list(HadoopFileStore.ofDefaults(), folder.resolve("cache").toString()).stream()
+        .mapToInt(bundle -> bundle.chunks().size())
+        .sum();
+  }
+
+  @Test
+  void anAnswerThatIsUsedAgainIsNotStoredAgain() {
+    // So small that each task begins several bundles.
+    Dataset<Row> answers = prefill.setBundleBytes(20_000).transform(sharing());
+    // A use that ends early stores the beginning.
+    answers.limit(1).collectAsList();
+    assertThat(stored()).isPositive();
+    Map<Integer, Row> first = collect(answers);
+    int once = stored();
+    Map<Integer, Row> second = collect(answers);
+    assertThat(stored()).isEqualTo(once);
+    // In one task of Spark's the tasks of the plan follow each other.
+    collect(answers.coalesce(1));
+    assertThat(stored()).isEqualTo(once);
+    for (int id = 0; id < 8; id++) {
+      assertThat(answer(second.get(id))).isEqualTo(answer(first.get(id)));
+    }
+    Map<Integer, Row> loaded = collect(prefill.setMode("load").transform(sharing()));
+    assertThat(sum(loaded, "computedTokens")).isLessThanOrEqualTo(8 * 16);
+  }
+
+  /** What a costly Dataset counts as it is read; no shuffle, whose files would hide a reading. */
+  private static Dataset<Row> counted(LongAccumulator reads, int partitions) {
+    List<Row> rows = new ArrayList<>();
+    for (int i = 0; i < 12; i++) {
+      rows.add(RowFactory.create(i, STEM + "question " + i));
+    }
+    JavaSparkContext context = JavaSparkContext.fromSparkContext(spark.sparkContext());
+    return spark.createDataFrame(
+        context
+            .parallelize(rows, partitions)
+            .map(
+                row -> {
+                  reads.add(1);
+                  return row;
+                }),
+        SCHEMA);
+  }
+
+  @Test
+  void planningReadsTheInputOnce() {
+    LongAccumulator reads = spark.sparkContext().longAccumulator("reads");
+    Dataset<Row> answers = prefill.transform(counted(reads, 3));
+    assertThat(reads.value()).isEqualTo(12);
+    Map<Integer, Row> byId = collect(answers);
+    assertThat(reads.value()).isEqualTo(24);
+    assertThat(byId).hasSize(12);
+    byId.forEach((id, row) -> assertThat(row.getString(1)).isEqualTo(STEM + "question " + id));
+    // Each row has found the place that was planned for it.
+    assertThat(prefill.lastPlan().orElseThrow().plannedTokens())
+        .isEqualTo(sum(byId, "computedTokens"));
+  }
+
+  /** Its answers are right, if not as cheap; partitions shrink and grow, and one was empty. */
+  @Test
+  void aDatasetThatGivesOtherRowsTheSecondTimeIsAnsweredInFull() {
+    int[][] planned = {{0, 1, 2}, {}, {3, 4, 5, 6}, {7}};
+    int[][] read = {{6, 2}, {4, 8}, {1, 3, 9, 0, 5}, {}};
+    JavaSparkContext context = JavaSparkContext.fromSparkContext(spark.sparkContext());
+    SECOND_TIME.set(false);
+    Dataset<Row> changing =
+        spark.createDataFrame(
+            context
+                .parallelize(List.of(0, 1, 2, 3), 4)
+                .flatMap(
+                    i ->
+                        Arrays.stream((SECOND_TIME.get() ? read : planned)[i])
+                            .mapToObj(id -> RowFactory.create(id, STEM + "question " + id))
+                            .iterator()),
+            SCHEMA);
+    Dataset<Row> answers = prefill.transform(changing);
+    SECOND_TIME.set(true);
+    Map<Integer, Row> byId = collect(answers);
+    assertThat(byId).containsOnlyKeys(0, 1, 2, 3, 4, 5, 6, 8, 9);
+    byId.forEach((id, row) -> assertThat(row.getString(1)).isEqualTo(STEM + "question " + id));
+    Map<Integer, Row> steady = collect(prefill.transform(changing));
+    byId.forEach((id, row) -> assertThat(answer(row)).isEqualTo(answer(steady.get(id))));
   }
 
   @Test

@@ -16,8 +16,10 @@ import org.apache.arrow.vector.VectorSchemaRoot;
 import org.apache.arrow.vector.ipc.ArrowFileReader;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.mixedgpu.base.Intercepted;
 import org.mixedgpu.cake.key.KvLayout;
 import org.mixedgpu.cake.key.PrefixKey;
+import org.mixedgpu.io.FileStore;
 import org.mixedgpu.io.HadoopFileStore;
 import org.mixedgpu.tensor.DType;
 
@@ -49,6 +51,52 @@ class BundleStoreTest {
     }
     assertThat(files.contents).hasSize(2);
     assertThat(store.snapshot().size()).isEqualTo(2);
+  }
+
+  @Test
+  void aWriterFindsWhatTheSameWorkPublishedBefore() {
+    try (ChunkWriter before = store(1 << 20).writer();
+        ChunkWriter beside = store(1 << 20).writer()) {
+      assertThat(before.isPublished(TinyBundle.KEYS[1])).isFalse();
+      TinyBundle.append(before, 1);
+      assertThat(beside.isPublished(TinyBundle.KEYS[1])).isFalse();
+      TinyBundle.append(before, 0);
+      before.finish();
+      assertThat(beside.isPublished(TinyBundle.KEYS[1])).isTrue();
+    }
+    try (ChunkWriter again = store(1 << 20).writer()) {
+      assertThat(again.isPublished(TinyBundle.KEYS[1])).isTrue();
+      int reads = files.reads.get();
+      assertThat(again.isPublished(TinyBundle.KEYS[0])).isTrue();
+      assertThat(files.reads.get()).isEqualTo(reads);
+    }
+    // What can't be read is no reason not to write.
+    files.contents.replaceAll((path, bytes) -> new byte[bytes.length]);
+    try (ChunkWriter again = store(1 << 20).writer()) {
+      assertThat(again.isPublished(TinyBundle.KEYS[1])).isFalse();
+    }
+  }
+
+  /** As rows do that repeat the prompt before them. */
+  @Test
+  void whoAsksForWhatHeWroteDoesNotListTheFolder() {
+    AtomicInteger lists = new AtomicInteger();
+    FileStore counting =
+        Intercepted.over(
+            FileStore.class,
+            files,
+            (method, arguments, call) -> {
+              lists.addAndGet(method.equals("list") ? 1 : 0);
+              return call.proceed();
+            });
+    try (ChunkWriter writer =
+        new BundleStore(counting, "cache", TinyBundle.LAYOUT, 1 /* one chunk */).writer()) {
+      for (int i = 0; i < 5; i++) {
+        assertThat(writer.isPublished(TinyBundle.KEYS[1])).isFalse();
+        TinyBundle.append(writer, 1);
+      }
+      assertThat(lists.get()).isEqualTo(1);
+    }
   }
 
   /** Its index is larger than what is read first. */

@@ -7,6 +7,7 @@ import java.util.Map;
 import java.util.OptionalLong;
 import java.util.concurrent.ConcurrentSkipListMap;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Consumer;
 import java.util.stream.Collectors;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.base.Fault;
@@ -25,15 +26,25 @@ public final class MemoryFiles implements FileStore {
 
   public final AtomicInteger reads = new AtomicInteger();
 
+  /** Readers that are open. */
+  public final AtomicInteger open = new AtomicInteger();
+
+  /** Are told the path first. */
+  public volatile Consumer<String> beforeOpen = path -> {};
+
+  public volatile Consumer<String> beforeRead = path -> {};
+
   /** Writes beyond this many fail. */
   public int writesLeft = Integer.MAX_VALUE;
 
   @Override
   public RangeReader open(String path) {
+    beforeOpen.accept(path);
     byte[] bytes = contents.get(path);
     if (bytes == null) {
       throw new MixedGpuException(Fault.MISSING, "no file " + path);
     }
+    open.incrementAndGet();
     return new RangeReader() {
       @Override
       public String path() {
@@ -47,6 +58,7 @@ public final class MemoryFiles implements FileStore {
 
       @Override
       public void readFully(long position, ByteBuffer into) {
+        beforeRead.accept(path);
         reads.incrementAndGet();
         if (failingReads.getAndUpdate(n -> Math.max(0, n - 1)) > 0) {
           throw new MixedGpuException(Fault.EXHAUSTED, "injected: read");
@@ -57,7 +69,9 @@ public final class MemoryFiles implements FileStore {
       }
 
       @Override
-      public void close() {}
+      public void close() {
+        open.decrementAndGet();
+      }
     };
   }
 
