@@ -171,8 +171,8 @@ public final class CakePrefill extends CakeParams implements DefaultParamsWritab
           asked.size());
       if (!all.problems().isEmpty()) {
         LOG.warn(
-            "{} bundles of the cache can't be used and may be deleted (cake verify names them all);"
-                + " the first: {}",
+            "{} bundles of the cache can't be used (cake verify says which are damaged, and deletes"
+                + " those if asked to); the first: {}",
             all.problems().size(),
             all.problems().get(0));
       }
