@@ -78,6 +78,8 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
     OptimizerConfig optimizer = RunFacts.optimizer(this);
     ModelSource source = ModelSource.of(value(TrainOptions.MODEL), store);
     ModelConfig config = RunFacts.model(this, ModelConfigs.parse(source.json(), source.name()));
+    // What can't be written must not be found out after the last step.
+    ModelConfigs.toJson(config, SaveOptions.defaults().type());
     String tokenizer = tokenizer(source, store);
     Emulation emulation = Emulation.of(this, settings, store);
 

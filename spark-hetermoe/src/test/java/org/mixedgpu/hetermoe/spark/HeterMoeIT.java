@@ -34,6 +34,15 @@ import org.mixedgpu.nn.checkpoint.Checkpoint;
 /** The estimator in one JVM, members as threads. */
 class HeterMoeIT {
   private static final FileStore STORE = HadoopFileStore.ofDefaults();
+
+  /** A small model of another family, with room for one more field. */
+  private static final String OLMOE =
+      """
+      {"model_type":"olmoe","hidden_size":32,"intermediate_size":48,"num_hidden_layers":2,
+       "num_attention_heads":4,"num_experts":4,"num_experts_per_tok":2,
+       "max_position_embeddings":512,"rms_norm_eps":1e-5,"vocab_size":272,$}
+      """;
+
   private static SparkSession spark;
 
   @TempDir Path folder;
@@ -130,16 +139,23 @@ class HeterMoeIT {
 
   @Test
   void whatCannotWorkIsSaidBeforeAnyJob() throws IOException {
-    assertThatThrownBy(() -> estimator(1, 1).setWorkDir("").fit(text()))
-        .hasMessageContaining("Neither workDir nor output is set");
-    assertThatThrownBy(() -> estimator(1, 9).fit(text()))
-        .hasMessageContaining("expertExecutors is 9 and the model has 4 experts");
-    assertThatThrownBy(() -> estimator(1, 1).setModel("tiny-mistral").fit(text()))
-        .hasMessageContaining("Model 'tiny-mistral' is none");
-    assertThatThrownBy(() -> estimator(1, 1).setWarmupSteps(10).fit(text()))
-        .hasMessageContaining("warm up for fewer steps");
-    assertThatThrownBy(() -> estimator(1, 1).setSequenceLength(100_000).fit(text()))
-        .hasMessageContaining("takes at most 512 positions");
+    refused(estimator(1, 1).setWorkDir(""), "Neither workDir nor output is set");
+    refused(estimator(1, 9), "expertExecutors is 9 and the model has 4 experts");
+    refused(estimator(1, 1).setModel("tiny-mistral"), "Model 'tiny-mistral' is none");
+    refused(estimator(1, 1).setWarmupSteps(10), "warm up for fewer steps");
+    refused(estimator(1, 1).setSequenceLength(100_000), "takes at most 512 positions");
+    refused(
+        estimator(1, 1).setModel(config("olmoe", OLMOE.replace("$", "\"head_dim\":16"))),
+        "head_dim is 16; expected hidden_size / num_attention_heads = 32 / 4");
+  }
+
+  private void refused(HeterMoe run, String why) {
+    assertThatThrownBy(() -> run.fit(text())).hasMessageContaining(why);
+    assertThat(folder.resolve("work")).as("what jobs write").doesNotExist();
+  }
+
+  private String config(String name, String json) throws IOException {
+    return Files.writeString(folder.resolve(name + ".json"), json).toString();
   }
 
   @Test
