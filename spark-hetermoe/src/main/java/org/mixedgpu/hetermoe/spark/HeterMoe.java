@@ -17,6 +17,7 @@ import org.apache.spark.sql.SparkSession;
 import org.apache.spark.sql.types.StructType;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
+import org.mixedgpu.hetermoe.plan.TrainingPlan;
 import org.mixedgpu.hetermoe.spark.data.CorpusWriter;
 import org.mixedgpu.hetermoe.spark.data.PackReport;
 import org.mixedgpu.hetermoe.spark.gang.Gang;
@@ -78,6 +79,7 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
     OptimizerConfig optimizer = RunFacts.optimizer(this);
     ModelSource source = ModelSource.of(value(TrainOptions.MODEL), store);
     ModelConfig config = RunFacts.model(this, ModelConfigs.parse(source.json(), source.name()));
+    TrainingPlan plan = RunFacts.plan(this, config);
     // What can't be written must not be found out after the last step.
     ModelConfigs.toJson(config, SaveOptions.defaults().type());
     String tokenizer = tokenizer(source, store);
@@ -96,8 +98,7 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
             RunFacts.auxLoss(this),
             optimizer,
             packed.corpus(),
-            count(TrainOptions.MICRO_BATCHES),
-            count(TrainOptions.BATCH_SIZE),
+            plan,
             value(TrainOptions.STEPS),
             value(TrainOptions.SEED),
             output,

@@ -35,13 +35,18 @@ import org.mixedgpu.nn.checkpoint.Checkpoint;
 class HeterMoeIT {
   private static final FileStore STORE = HadoopFileStore.ofDefaults();
 
-  /** A small model of another family, with room for one more field. */
+  /** Small models of two families, with room for one more field. */
   private static final String OLMOE =
       """
       {"model_type":"olmoe","hidden_size":32,"intermediate_size":48,"num_hidden_layers":2,
        "num_attention_heads":4,"num_experts":4,"num_experts_per_tok":2,
        "max_position_embeddings":512,"rms_norm_eps":1e-5,"vocab_size":272,$}
       """;
+
+  private static final String QWEN3 =
+      OLMOE
+          .replace("olmoe", "qwen3_moe")
+          .replace("$", "\"moe_intermediate_size\":48,\"head_dim\":8,$");
 
   private static SparkSession spark;
 
@@ -147,6 +152,15 @@ class HeterMoeIT {
     refused(
         estimator(1, 1).setModel(config("olmoe", OLMOE.replace("$", "\"head_dim\":16"))),
         "head_dim is 16; expected hidden_size / num_attention_heads = 32 / 4");
+    refused(
+        estimator(2, 1).setMicroBatches(4).setBatchSize(7),
+        "A batch of 7 sequences cannot be cut into 4 micro-batches for 2 attention ranks");
+    refused(
+        estimator(1, 1).setModel(config("end", smallModel().replace(":257", ":272"))),
+        "eos_token_id is 272 and the model's vocabulary only 272 ids");
+    refused(
+        estimator(1, 1).setModel(config("dense", QWEN3.replace("$", "\"mlp_only_layers\":[0,1]"))),
+        "has experts in none of its 2 layers");
   }
 
   private void refused(HeterMoe run, String why) {
