@@ -24,9 +24,12 @@ import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 import org.mixedgpu.hetermoe.spark.data.CorpusReader;
 import org.mixedgpu.hetermoe.spark.data.CorpusWriter;
 import org.mixedgpu.hetermoe.spark.data.PackReport;
+import org.mixedgpu.io.FileEntry;
 import org.mixedgpu.io.FileStore;
 import org.mixedgpu.io.HadoopFileStore;
 import org.mixedgpu.nn.checkpoint.Checkpoint;
@@ -140,6 +143,36 @@ class HeterMoeIT {
         .satisfies(data -> assertThat(data.distinct().collectAsList()).hasToString("[[OK]]"));
     assertThatThrownBy(() -> next.fit(spark.createDataFrame(ids, schema)))
         .hasMessageContaining("is not empty; choose a new one");
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {256, 272})
+  void idsOfTheUsersOwnNeedNoTokenizer(int vocabulary) throws IOException {
+    List<Row> rows = new ArrayList<>();
+    for (int i = 0; i < 64; i++) {
+      rows.add(RowFactory.create((Object) new Integer[] {i, 250, 251, 252}));
+    }
+    StructType schema =
+        new StructType().add("ids", DataTypes.createArrayType(DataTypes.IntegerType));
+    // The byte tokenizer has 259 ids: too many for one of these, and 257 would be its end.
+    String model = smallModel().replace("256", "null").replace("257", "null");
+    HeterMoe run =
+        estimator(1, 1)
+            .setModel(config("ids", model.replace("272", Integer.toString(vocabulary))))
+            .setTokensCol("ids")
+            .setSteps(1);
+    Dataset<Row> data = spark.createDataFrame(rows, schema).coalesce(1);
+    HeterMoeModel trained = run.fit(data);
+    assertThat(STORE.list(trained.folder()).stream().map(FileEntry::name))
+        .contains("config.json")
+        .doesNotContain("tokenizer.json", "tokenizer_config.json");
+    try (CorpusReader reader = new CorpusReader(STORE, TrainedModels.corpus(STORE, tokens(), 4))) {
+      for (int i = 0; i < 64; i++) {
+        assertThat(reader.sequence(i)).containsExactly(i, 250, 251, 252);
+      }
+    }
+    assertThat(trained.transform(data).select("score.status").distinct().collectAsList())
+        .hasToString("[[OK]]");
   }
 
   @Test
