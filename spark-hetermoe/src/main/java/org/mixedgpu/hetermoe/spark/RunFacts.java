@@ -20,10 +20,11 @@ final class RunFacts {
     long steps = p.value(TrainOptions.STEPS);
     Check.input(
         warmup < steps, "warmupSteps is %d and steps %d; warm up for fewer steps", warmup, steps);
+    // The rate is 0 one step after the last: a step with 0 would change nothing.
     LearningRate rate =
         p.value(TrainOptions.SCHEDULE).equals("constant")
             ? new LearningRate(peak, warmup, 0, 1)
-            : LearningRate.cosine(peak, warmup, steps, 0);
+            : LearningRate.cosine(peak, warmup, steps + 1, 0);
     return new OptimizerConfig(
         rate,
         p.value(TrainOptions.BETA1).floatValue(),

@@ -168,8 +168,8 @@ public final class TrainOptions {
   public static final TrainOption<String> SCHEDULE =
       choice(
           "schedule",
-          "What the learning rate does after the warm-up: fall to 0 along a cosine by the last"
-              + " step, or stay.",
+          "What the learning rate does after the warm-up: fall along a cosine, which would reach"
+              + " 0 in the step after the last, or stay.",
           "cosine",
           "constant");
   public static final TrainOption<Double> BETA1 =
