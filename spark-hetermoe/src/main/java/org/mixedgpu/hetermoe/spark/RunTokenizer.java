@@ -52,7 +52,12 @@ record RunTokenizer(String name, HadoopFileStore store) implements Serializable 
   }
 
   CorpusWriter.Encoder encoder() {
-    return name.isEmpty() ? () -> text -> new int[0] : () -> Tokenizer.named(store, name)::encode;
+    return encoder(name, store);
+  }
+
+  /** Opens the tokenizer of this name, where it is not empty. */
+  static CorpusWriter.Encoder encoder(String name, HadoopFileStore store) {
+    return () -> name.isEmpty() ? null : Tokenizer.named(store, name);
   }
 
   void save(String folder) {

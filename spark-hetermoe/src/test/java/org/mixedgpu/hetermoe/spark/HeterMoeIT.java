@@ -18,6 +18,8 @@ import org.apache.spark.sql.Dataset;
 import org.apache.spark.sql.Row;
 import org.apache.spark.sql.RowFactory;
 import org.apache.spark.sql.SparkSession;
+import org.apache.spark.sql.expressions.UserDefinedFunction;
+import org.apache.spark.sql.functions;
 import org.apache.spark.sql.types.DataTypes;
 import org.apache.spark.sql.types.StructType;
 import org.junit.jupiter.api.AfterAll;
@@ -26,6 +28,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.mixedgpu.hetermoe.spark.data.CharacterTokenizer;
 import org.mixedgpu.hetermoe.spark.data.CorpusReader;
 import org.mixedgpu.hetermoe.spark.data.CorpusWriter;
 import org.mixedgpu.hetermoe.spark.data.PackReport;
@@ -215,7 +218,7 @@ class HeterMoeIT {
           new CorpusWriter(
                   HadoopFileStore.ofDefaults(),
                   path("tokens-" + partitions),
-                  () -> text -> text.chars().toArray(),
+                  CharacterTokenizer::new,
                   256,
                   10,
                   32)
@@ -239,13 +242,39 @@ class HeterMoeIT {
   }
 
   @Test
+  void whatOpensATokenizerClosesIt() {
+    Dataset<Row> data = text().repartition(3);
+    CharacterTokenizer.OPENED.set(0);
+    CharacterTokenizer.CLOSED.set(0);
+    new CorpusWriter(
+            HadoopFileStore.ofDefaults(), path("three"), CharacterTokenizer::new, 256, 10, 32)
+        .write(data, "text");
+    assertThat(CharacterTokenizer.OPENED).hasValue(3);
+    assertThat(CharacterTokenizer.CLOSED).hasValue(3);
+  }
+
+  @Test
+  void whatScoresClosesItsTokenizer() {
+    Dataset<Row> data = text().repartition(3);
+    CharacterTokenizer.OPENED.set(0);
+    CharacterTokenizer.CLOSED.set(0);
+    Deployment deployment = Deployment.of(spark.sparkContext().getConf(), "cpu", "fp32", 1, 0, 1);
+    // No character is below 1, so that no model is needed.
+    RowScores scores = new RowScores(path("none"), CharacterTokenizer::new, 1, deployment);
+    UserDefinedFunction score = functions.udf(scores, RowScores.SCHEMA).asNondeterministic();
+    assertThat(data.select(score.apply(data.col("text"))).collectAsList()).hasSize(43);
+    assertThat(CharacterTokenizer.OPENED).hasValue(3);
+    assertThat(CharacterTokenizer.CLOSED).hasValue(3);
+  }
+
+  @Test
   void tooLittleTextIsSaidWithItsCounts() {
     assertThatThrownBy(
             () ->
                 new CorpusWriter(
                         HadoopFileStore.ofDefaults(),
                         path("few"),
-                        () -> text -> text.chars().toArray(),
+                        CharacterTokenizer::new,
                         256,
                         10,
                         100_000)
