@@ -49,7 +49,7 @@ public final class TrainOptions {
           "",
           "hdfs:///models/olmoe",
           "A folder with tokenizer.json, that file's path, or 'byte'; empty means the model"
-              + " folder's, and where there is none bytes, or with tokensCol no tokenizer.");
+              + " folder's, and where there is none bytes, with tokensCol none.");
 
   // --- batch and gang ---
   public static final TrainOption<Long> BATCH_SIZE =
