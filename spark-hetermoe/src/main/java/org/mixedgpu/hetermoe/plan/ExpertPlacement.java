@@ -1,5 +1,6 @@
 package org.mixedgpu.hetermoe.plan;
 
+import java.io.Serializable;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -9,7 +10,9 @@ import org.mixedgpu.base.Check;
  * Which rank holds which expert, layer by layer. Any rank may hold any expert, attention ranks too;
  * nothing has to divide anything. Immutable.
  */
-public final class ExpertPlacement {
+public final class ExpertPlacement implements Serializable {
+  private static final long serialVersionUID = 1L;
+
   private final int ranks;
   private final int[][] owners;
 

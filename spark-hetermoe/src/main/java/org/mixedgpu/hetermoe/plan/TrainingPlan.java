@@ -1,5 +1,6 @@
 package org.mixedgpu.hetermoe.plan;
 
+import java.io.Serializable;
 import org.mixedgpu.base.Check;
 
 /**
@@ -19,7 +20,8 @@ public record TrainingPlan(
     int microBatches,
     int batchSequences,
     int sequenceTokens,
-    ExpertPlacement placement) {
+    ExpertPlacement placement)
+    implements Serializable {
 
   public TrainingPlan {
     Check.input(

@@ -17,6 +17,7 @@ import org.apache.spark.sql.SparkSession;
 import org.apache.spark.sql.types.StructType;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
+import org.mixedgpu.hetermoe.plan.TrainingPlan;
 import org.mixedgpu.hetermoe.spark.data.CorpusWriter;
 import org.mixedgpu.hetermoe.spark.data.PackReport;
 import org.mixedgpu.hetermoe.spark.gang.Gang;
@@ -29,7 +30,6 @@ import org.mixedgpu.nn.checkpoint.Checkpoint;
 import org.mixedgpu.nn.checkpoint.ModelConfigs;
 import org.mixedgpu.nn.checkpoint.SaveOptions;
 import org.mixedgpu.nn.checkpoint.SavedShard;
-import org.mixedgpu.nn.tokenizer.Tokenizer;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -78,7 +78,10 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
     OptimizerConfig optimizer = RunFacts.optimizer(this);
     ModelSource source = ModelSource.of(value(TrainOptions.MODEL), store);
     ModelConfig config = RunFacts.model(this, ModelConfigs.parse(source.json(), source.name()));
-    String tokenizer = tokenizer(source, store);
+    TrainingPlan plan = RunFacts.plan(this, config);
+    // What can't be written must not be found out after the last step.
+    ModelConfigs.toJson(config, SaveOptions.defaults().type());
+    RunTokenizer tokenizer = RunTokenizer.of(this, source, deployment.store());
     Emulation emulation = Emulation.of(this, settings, store);
 
     PackReport packed = pack(dataset, deployment, config, tokenizer, run);
@@ -94,8 +97,7 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
             RunFacts.auxLoss(this),
             optimizer,
             packed.corpus(),
-            count(TrainOptions.MICRO_BATCHES),
-            count(TrainOptions.BATCH_SIZE),
+            plan,
             value(TrainOptions.STEPS),
             value(TrainOptions.SEED),
             output,
@@ -110,9 +112,7 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
 
     List<SavedShard> shards = outcomes.stream().flatMap(o -> o.shards().stream()).toList();
     TrainHistory.write(store, output, log.reports());
-    try (Tokenizer saved = Tokenizer.named(store, tokenizer)) {
-      saved.save(store, output);
-    }
+    tokenizer.save(output);
     Checkpoint.finish(store, output, config, shards, SaveOptions.defaults());
     LOG.info("Model: {}", output);
     HeterMoeModel model = new HeterMoeModel(uid());
@@ -136,46 +136,20 @@ public final class HeterMoe extends HeterMoeParams implements DefaultParamsWrita
     return Math.toIntExact(value(option));
   }
 
-  /** The name of the tokenizer of this run: {@code byte} or a folder. */
-  private String tokenizer(ModelSource source, FileStore store) {
-    String named = value(TrainOptions.TOKENIZER);
-    if (!named.isEmpty()) {
-      return named.endsWith("/tokenizer.json")
-          ? named.substring(0, named.length() - "/tokenizer.json".length())
-          : named;
-    }
-    boolean inModel =
-        !source.weights().isEmpty()
-            && store.exists(FileStore.in(source.weights(), "tokenizer.json"));
-    return inModel ? source.weights() : Tokenizer.BYTE;
-  }
-
   private PackReport pack(
       Dataset<?> dataset,
       Deployment deployment,
       ModelConfig config,
-      String tokenizer,
+      RunTokenizer tokenizer,
       String folder) {
-    int end;
-    try (Tokenizer opened = Tokenizer.named(deployment.store(), tokenizer)) {
-      Check.input(
-          opened.vocab() <= config.vocab(),
-          "Tokenizer %s has %d ids and the model's vocabulary only %d; use the model's own"
-              + " tokenizer",
-          tokenizer,
-          opened.vocab(),
-          config.vocab());
-      // The end the model knows; the tokenizer's where the model's configuration names none.
-      end = config.eosIds().isEmpty() ? opened.eosId() : config.eosIds().get(0);
-    }
     String tokens = value(TrainOptions.TOKENS_COL);
     CorpusWriter writer =
         new CorpusWriter(
             deployment.store(),
             FileStore.in(folder, "tokens"),
-            () -> Tokenizer.named(deployment.store(), tokenizer)::encode,
+            tokenizer.encoder(),
             config.vocab(),
-            end,
+            tokenizer.end(config),
             count(TrainOptions.SEQUENCE_LENGTH));
     return writer.write(dataset.toDF(), tokens.isEmpty() ? value(TrainOptions.TEXT_COL) : tokens);
   }

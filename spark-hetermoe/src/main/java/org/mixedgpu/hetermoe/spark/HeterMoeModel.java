@@ -178,7 +178,10 @@ public final class HeterMoeModel extends Model<HeterMoeModel> implements MLWrita
     int vocabulary = Checkpoint.config(store, folder()).vocab();
     RowScores scores =
         new RowScores(
-            folder(), tokens.isEmpty() ? tokenizerName(store) : "", vocabulary, deployment);
+            folder(),
+            RunTokenizer.encoder(tokens.isEmpty() ? tokenizerName(store) : "", store),
+            vocabulary,
+            deployment);
     // Not deterministic by declaration only: Spark would otherwise score a row once per field used.
     return dataset
         .toDF()

@@ -1,13 +1,16 @@
 package org.mixedgpu.hetermoe.spark;
 
 import java.io.Serializable;
+import org.apache.spark.TaskContext;
 import org.apache.spark.sql.Row;
 import org.apache.spark.sql.RowFactory;
 import org.apache.spark.sql.api.java.UDF1;
 import org.apache.spark.sql.types.DataTypes;
 import org.apache.spark.sql.types.StructType;
+import org.apache.spark.util.TaskCompletionListener;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
+import org.mixedgpu.hetermoe.spark.data.CorpusWriter;
 import org.mixedgpu.hetermoe.spark.data.RowTokens;
 import org.mixedgpu.nn.tokenizer.Tokenizer;
 
@@ -27,32 +30,24 @@ final class RowScores implements UDF1<Object, Row>, Serializable {
           .add("error", DataTypes.StringType);
 
   private final String folder;
-  private final String tokenizerName;
+  private final CorpusWriter.Encoder tokenizer;
   private final int vocabulary;
   private final Deployment deployment;
   private transient RowTokens tokens;
 
   /**
-   * @param tokenizerName {@code byte} or a folder; empty for a column of token ids
+   * @param tokenizer opened once per task
    */
-  RowScores(String folder, String tokenizerName, int vocabulary, Deployment deployment) {
+  RowScores(String folder, CorpusWriter.Encoder tokenizer, int vocabulary, Deployment deployment) {
     this.folder = folder;
-    this.tokenizerName = tokenizerName;
+    this.tokenizer = tokenizer;
     this.vocabulary = vocabulary;
     this.deployment = deployment;
   }
 
   @Override
   public Row call(Object cell) {
-    if (tokens == null) {
-      tokens =
-          new RowTokens(
-              tokenizerName.isEmpty()
-                  ? text -> new int[0]
-                  : Tokenizer.named(deployment.store(), tokenizerName)::encode,
-              vocabulary);
-    }
-    RowTokens.Result result = tokens.of(cell);
+    RowTokens.Result result = read(cell);
     int[] ids = result.ids();
     if (!result.problem().isEmpty()) {
       return failed(0, Fault.BAD_INPUT, "No tokens to score: " + result.problem());
@@ -66,6 +61,28 @@ final class RowScores implements UDF1<Object, Row>, Serializable {
       }
       return failed(ids.length, e.fault(), e.getMessage());
     }
+  }
+
+  /** In turns with the end of the task: another thread of it may still ask for rows. */
+  private synchronized RowTokens.Result read(Object cell) {
+    if (tokens == null) {
+      tokens = new RowTokens(open(), vocabulary);
+    }
+    return tokens.of(cell);
+  }
+
+  private Tokenizer open() {
+    Tokenizer opened = tokenizer.open();
+    TaskContext task = TaskContext.get();
+    // There is no task where the driver itself computes a row.
+    if (opened != null && task != null) {
+      task.addTaskCompletionListener((TaskCompletionListener) context -> close(opened));
+    }
+    return opened;
+  }
+
+  private synchronized void close(Tokenizer opened) {
+    opened.close();
   }
 
   private static Row failed(int tokens, Fault fault, String message) {

@@ -2,8 +2,10 @@ package org.mixedgpu.hetermoe.spark;
 
 import org.apache.spark.network.util.JavaUtils;
 import org.mixedgpu.base.Check;
+import org.mixedgpu.hetermoe.plan.TrainingPlan;
 import org.mixedgpu.hetermoe.train.LearningRate;
 import org.mixedgpu.hetermoe.train.OptimizerConfig;
+import org.mixedgpu.hetermoe.train.ZebraJob;
 import org.mixedgpu.nn.AuxLoss;
 import org.mixedgpu.nn.ModelConfig;
 import org.mixedgpu.nn.MoeConfig;
@@ -18,10 +20,11 @@ final class RunFacts {
     long steps = p.value(TrainOptions.STEPS);
     Check.input(
         warmup < steps, "warmupSteps is %d and steps %d; warm up for fewer steps", warmup, steps);
+    // The rate is 0 one step after the last: a step with 0 would change nothing.
     LearningRate rate =
         p.value(TrainOptions.SCHEDULE).equals("constant")
             ? new LearningRate(peak, warmup, 0, 1)
-            : LearningRate.cosine(peak, warmup, steps, 0);
+            : LearningRate.cosine(peak, warmup, steps + 1, 0);
     return new OptimizerConfig(
         rate,
         p.value(TrainOptions.BETA1).floatValue(),
@@ -43,6 +46,17 @@ final class RunFacts {
         config.moe().isPresent(),
         "A %s model has no experts to put on other GPUs; HeterMoe trains mixtures of experts",
         config.family());
+    Check.input(
+        config.requireMoe().sparseLayers() > 0,
+        "The model has experts in none of its %d layers; HeterMoe trains mixtures of experts, so"
+            + " correct its mlp_only_layers and decoder_sparse_step",
+        config.layers());
+    int end = config.eosIds().isEmpty() ? -1 : config.eosIds().get(0);
+    Check.input(
+        end < config.vocab(),
+        "eos_token_id is %d and the model's vocabulary only %d ids; correct the model's config.json",
+        end,
+        config.vocab());
     long length = p.value(TrainOptions.SEQUENCE_LENGTH);
     Check.input(
         length <= config.maxPositions(),
@@ -62,6 +76,17 @@ final class RunFacts {
         moe.withCoefficients(
             aux.isEmpty() ? moe.auxCoefficient() : Float.parseFloat(aux),
             z.isEmpty() ? moe.zCoefficient() : Float.parseFloat(z)));
+  }
+
+  /** Who computes what; refuses what cannot be divided. */
+  static TrainingPlan plan(HeterMoeParams p, ModelConfig config) {
+    return TrainingPlan.even(
+        ZebraJob.expertsByLayer(config),
+        Math.toIntExact(p.value(TrainOptions.ATTENTION_EXECUTORS)),
+        Math.toIntExact(p.value(TrainOptions.EXPERT_EXECUTORS)),
+        Math.toIntExact(p.value(TrainOptions.MICRO_BATCHES)),
+        Math.toIntExact(p.value(TrainOptions.BATCH_SIZE)),
+        Math.toIntExact(p.value(TrainOptions.SEQUENCE_LENGTH)));
   }
 
   /** A MiB count from Spark's notation of sizes, such as {@code 2g}; plain numbers are MiB. */

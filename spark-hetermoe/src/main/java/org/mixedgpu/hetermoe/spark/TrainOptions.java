@@ -21,7 +21,8 @@ public final class TrainOptions {
           "",
           "ids",
           "Column of token ids, an array of int per row, used instead of the text column where"
-              + " given.");
+              + " given. The end token is the model configuration's eos_token_id; without one the"
+              + " tokenizer's, if there is a tokenizer.");
   public static final TrainOption<Long> SEQUENCE_LENGTH =
       number(
           "sequenceLength",
@@ -30,8 +31,8 @@ public final class TrainOptions {
           2,
           1 << 20,
           "1024",
-          "Length of the packed sequences. Documents follow each other, an end token between them,"
-              + " and are cut where a sequence is full.");
+          "Length of the packed sequences. Documents follow each other, an end token between them"
+              + " where there is one, and are cut where a sequence is full.");
 
   // --- model ---
   public static final TrainOption<String> MODEL =
@@ -48,7 +49,7 @@ public final class TrainOptions {
           "",
           "hdfs:///models/olmoe",
           "A folder with tokenizer.json, that file's path, or 'byte'; empty means the model"
-              + " folder's, and bytes where there is none.");
+              + " folder's, and where there is none bytes, with tokensCol none.");
 
   // --- batch and gang ---
   public static final TrainOption<Long> BATCH_SIZE =
@@ -167,8 +168,8 @@ public final class TrainOptions {
   public static final TrainOption<String> SCHEDULE =
       choice(
           "schedule",
-          "What the learning rate does after the warm-up: fall to 0 along a cosine by the last"
-              + " step, or stay.",
+          "What the learning rate does after the warm-up: fall along a cosine, which would reach"
+              + " 0 in the step after the last, or stay.",
           "cosine",
           "constant");
   public static final TrainOption<Double> BETA1 =

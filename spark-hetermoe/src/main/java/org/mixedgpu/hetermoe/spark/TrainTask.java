@@ -48,8 +48,7 @@ record TrainTask(
     AuxLoss.Kind auxKind,
     OptimizerConfig optimizer,
     TokenCorpus corpus,
-    int microBatches,
-    int batchSize,
+    TrainingPlan plan,
     long steps,
     long seed,
     String output,
@@ -68,14 +67,6 @@ record TrainTask(
     ModelConfig parsed = ModelConfigs.parse(model.json(), model.name());
     ModelConfig config =
         parsed.withMoe(parsed.requireMoe().withCoefficients(auxCoefficient, zCoefficient));
-    TrainingPlan plan =
-        TrainingPlan.even(
-            ZebraJob.expertsByLayer(config),
-            member.attentionMembers(),
-            member.expertMembers(),
-            microBatches,
-            batchSize,
-            corpus.sequenceLength());
     ZebraJob job = new ZebraJob(config, plan, optimizer, auxKind, steps, true);
     // In the order in which they may be closed: whoever holds tensors before their backend.
     try (TrainingBackend backend =
@@ -93,7 +84,8 @@ record TrainTask(
 
   private Outcome train(
       MemberContext member, ZebraJob job, TrainingBackend backend, Exchange exchange) {
-    try (CorpusBatches batches = new CorpusBatches(deployment.store(), corpus, batchSize, seed)) {
+    try (CorpusBatches batches =
+        new CorpusBatches(deployment.store(), corpus, plan.batchSequences(), seed)) {
       LOG.info("Rank {} ({}) computes on {}", member.rank(), member.role(), backend.name());
       Weights weights = new Weights(backend, member);
       MemberReport report =

@@ -9,6 +9,11 @@ import org.mixedgpu.nn.QkNorm;
 final class OlmoeFormat implements FamilyFormat {
   @Override
   public void read(ConfigDraft draft) {
+    // transformers normalises queries over hidden_size elements, whatever the head size.
+    if (draft.headDim * (long) draft.heads != draft.hidden) {
+      throw draft.fields.failure(
+          "head_dim", "hidden_size / num_attention_heads = " + draft.hidden + " / " + draft.heads);
+    }
     draft.fields.absent("clip_qkv", "clipping queries, keys and values is not implemented");
     draft.qkvBias = draft.fields.flagOr("attention_bias", false);
     draft.outBias = draft.qkvBias;

@@ -20,8 +20,8 @@ final class Qwen2Format implements FamilyFormat {
     Check.input(
         config.qkvBias() && !config.outBias() && !config.mlpBias(),
         "A qwen2 model has biases on queries, keys and values, and no others");
-    FormatChecks.headSizeFollows(config);
     out.put("intermediate_size", config.intermediate());
+    out.put("head_dim", config.headDim());
     Windows.writeByLayer(out, config);
   }
 }

@@ -32,10 +32,10 @@ final class Qwen2MoeFormat implements FamilyFormat {
     Check.input(
         moe.sharedIntermediate() > 0 && !config.outBias() && !config.mlpBias(),
         "A qwen2_moe model has a shared expert, and biases on queries, keys and values only");
-    FormatChecks.headSizeFollows(config);
     MoeFormat.write(out, moe, "num_experts");
     MoeFormat.writeSparseLayers(out, config);
     out.put("intermediate_size", config.intermediate());
+    out.put("head_dim", config.headDim());
     out.put("shared_expert_intermediate_size", moe.sharedIntermediate());
     out.put("qkv_bias", config.qkvBias());
     Windows.writeByLayer(out, config);

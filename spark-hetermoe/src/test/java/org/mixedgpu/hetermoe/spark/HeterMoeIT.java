@@ -18,15 +18,21 @@ import org.apache.spark.sql.Dataset;
 import org.apache.spark.sql.Row;
 import org.apache.spark.sql.RowFactory;
 import org.apache.spark.sql.SparkSession;
+import org.apache.spark.sql.expressions.UserDefinedFunction;
+import org.apache.spark.sql.functions;
 import org.apache.spark.sql.types.DataTypes;
 import org.apache.spark.sql.types.StructType;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+import org.mixedgpu.hetermoe.spark.data.CharacterTokenizer;
 import org.mixedgpu.hetermoe.spark.data.CorpusReader;
 import org.mixedgpu.hetermoe.spark.data.CorpusWriter;
 import org.mixedgpu.hetermoe.spark.data.PackReport;
+import org.mixedgpu.io.FileEntry;
 import org.mixedgpu.io.FileStore;
 import org.mixedgpu.io.HadoopFileStore;
 import org.mixedgpu.nn.checkpoint.Checkpoint;
@@ -34,6 +40,20 @@ import org.mixedgpu.nn.checkpoint.Checkpoint;
 /** The estimator in one JVM, members as threads. */
 class HeterMoeIT {
   private static final FileStore STORE = HadoopFileStore.ofDefaults();
+
+  /** Small models of two families, with room for one more field. */
+  private static final String OLMOE =
+      """
+      {"model_type":"olmoe","hidden_size":32,"intermediate_size":48,"num_hidden_layers":2,
+       "num_attention_heads":4,"num_experts":4,"num_experts_per_tok":2,
+       "max_position_embeddings":512,"rms_norm_eps":1e-5,"vocab_size":272,$}
+      """;
+
+  private static final String QWEN3 =
+      OLMOE
+          .replace("olmoe", "qwen3_moe")
+          .replace("$", "\"moe_intermediate_size\":48,\"head_dim\":8,$");
+
   private static SparkSession spark;
 
   @TempDir Path folder;
@@ -128,18 +148,64 @@ class HeterMoeIT {
         .hasMessageContaining("is not empty; choose a new one");
   }
 
+  @ParameterizedTest
+  @ValueSource(ints = {256, 272})
+  void idsOfTheUsersOwnNeedNoTokenizer(int vocabulary) throws IOException {
+    List<Row> rows = new ArrayList<>();
+    for (int i = 0; i < 64; i++) {
+      rows.add(RowFactory.create((Object) new Integer[] {i, 250, 251, 252}));
+    }
+    StructType schema =
+        new StructType().add("ids", DataTypes.createArrayType(DataTypes.IntegerType));
+    // The byte tokenizer has 259 ids: too many for one of these, and 257 would be its end.
+    String model = smallModel().replace("256", "null").replace("257", "null");
+    HeterMoe run =
+        estimator(1, 1)
+            .setModel(config("ids", model.replace("272", Integer.toString(vocabulary))))
+            .setTokensCol("ids")
+            .setSteps(1);
+    Dataset<Row> data = spark.createDataFrame(rows, schema).coalesce(1);
+    HeterMoeModel trained = run.fit(data);
+    assertThat(STORE.list(trained.folder()).stream().map(FileEntry::name))
+        .contains("config.json")
+        .doesNotContain("tokenizer.json", "tokenizer_config.json");
+    try (CorpusReader reader = new CorpusReader(STORE, TrainedModels.corpus(STORE, tokens(), 4))) {
+      for (int i = 0; i < 64; i++) {
+        assertThat(reader.sequence(i)).containsExactly(i, 250, 251, 252);
+      }
+    }
+    assertThat(trained.transform(data).select("score.status").distinct().collectAsList())
+        .hasToString("[[OK]]");
+  }
+
   @Test
   void whatCannotWorkIsSaidBeforeAnyJob() throws IOException {
-    assertThatThrownBy(() -> estimator(1, 1).setWorkDir("").fit(text()))
-        .hasMessageContaining("Neither workDir nor output is set");
-    assertThatThrownBy(() -> estimator(1, 9).fit(text()))
-        .hasMessageContaining("expertExecutors is 9 and the model has 4 experts");
-    assertThatThrownBy(() -> estimator(1, 1).setModel("tiny-mistral").fit(text()))
-        .hasMessageContaining("Model 'tiny-mistral' is none");
-    assertThatThrownBy(() -> estimator(1, 1).setWarmupSteps(10).fit(text()))
-        .hasMessageContaining("warm up for fewer steps");
-    assertThatThrownBy(() -> estimator(1, 1).setSequenceLength(100_000).fit(text()))
-        .hasMessageContaining("takes at most 512 positions");
+    refused(estimator(1, 1).setWorkDir(""), "Neither workDir nor output is set");
+    refused(estimator(1, 9), "expertExecutors is 9 and the model has 4 experts");
+    refused(estimator(1, 1).setModel("tiny-mistral"), "Model 'tiny-mistral' is none");
+    refused(estimator(1, 1).setWarmupSteps(10), "warm up for fewer steps");
+    refused(estimator(1, 1).setSequenceLength(100_000), "takes at most 512 positions");
+    refused(
+        estimator(1, 1).setModel(config("olmoe", OLMOE.replace("$", "\"head_dim\":16"))),
+        "head_dim is 16; expected hidden_size / num_attention_heads = 32 / 4");
+    refused(
+        estimator(2, 1).setMicroBatches(4).setBatchSize(7),
+        "A batch of 7 sequences cannot be cut into 4 micro-batches for 2 attention ranks");
+    refused(
+        estimator(1, 1).setModel(config("end", smallModel().replace(":257", ":272"))),
+        "eos_token_id is 272 and the model's vocabulary only 272 ids");
+    refused(
+        estimator(1, 1).setModel(config("dense", QWEN3.replace("$", "\"mlp_only_layers\":[0,1]"))),
+        "has experts in none of its 2 layers");
+  }
+
+  private void refused(HeterMoe run, String why) {
+    assertThatThrownBy(() -> run.fit(text())).hasMessageContaining(why);
+    assertThat(folder.resolve("work")).as("what jobs write").doesNotExist();
+  }
+
+  private String config(String name, String json) throws IOException {
+    return Files.writeString(folder.resolve(name + ".json"), json).toString();
   }
 
   @Test
@@ -152,7 +218,7 @@ class HeterMoeIT {
           new CorpusWriter(
                   HadoopFileStore.ofDefaults(),
                   path("tokens-" + partitions),
-                  () -> text -> text.chars().toArray(),
+                  CharacterTokenizer::new,
                   256,
                   10,
                   32)
@@ -176,13 +242,39 @@ class HeterMoeIT {
   }
 
   @Test
+  void whatOpensATokenizerClosesIt() {
+    Dataset<Row> data = text().repartition(3);
+    CharacterTokenizer.OPENED.set(0);
+    CharacterTokenizer.CLOSED.set(0);
+    new CorpusWriter(
+            HadoopFileStore.ofDefaults(), path("three"), CharacterTokenizer::new, 256, 10, 32)
+        .write(data, "text");
+    assertThat(CharacterTokenizer.OPENED).hasValue(3);
+    assertThat(CharacterTokenizer.CLOSED).hasValue(3);
+  }
+
+  @Test
+  void whatScoresClosesItsTokenizer() {
+    Dataset<Row> data = text().repartition(3);
+    CharacterTokenizer.OPENED.set(0);
+    CharacterTokenizer.CLOSED.set(0);
+    Deployment deployment = Deployment.of(spark.sparkContext().getConf(), "cpu", "fp32", 1, 0, 1);
+    // No character is below 1, so that no model is needed.
+    RowScores scores = new RowScores(path("none"), CharacterTokenizer::new, 1, deployment);
+    UserDefinedFunction score = functions.udf(scores, RowScores.SCHEMA).asNondeterministic();
+    assertThat(data.select(score.apply(data.col("text"))).collectAsList()).hasSize(43);
+    assertThat(CharacterTokenizer.OPENED).hasValue(3);
+    assertThat(CharacterTokenizer.CLOSED).hasValue(3);
+  }
+
+  @Test
   void tooLittleTextIsSaidWithItsCounts() {
     assertThatThrownBy(
             () ->
                 new CorpusWriter(
                         HadoopFileStore.ofDefaults(),
                         path("few"),
-                        () -> text -> text.chars().toArray(),
+                        CharacterTokenizer::new,
                         256,
                         10,
                         100_000)

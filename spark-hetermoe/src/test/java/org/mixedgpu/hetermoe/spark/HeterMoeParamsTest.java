@@ -2,6 +2,7 @@ package org.mixedgpu.hetermoe.spark;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
 
 import java.util.Arrays;
 import org.apache.spark.ml.param.Param;
@@ -9,6 +10,7 @@ import org.apache.spark.ml.param.ParamMap;
 import org.apache.spark.sql.types.DataTypes;
 import org.apache.spark.sql.types.StructType;
 import org.junit.jupiter.api.Test;
+import org.mixedgpu.hetermoe.train.LearningRate;
 import org.mixedgpu.nn.checkpoint.ModelConfigs;
 
 class HeterMoeParamsTest {
@@ -28,6 +30,16 @@ class HeterMoeParamsTest {
         .hasMessage("schedule: 'linear' is out of range; use cosine or constant");
     assertThatThrownBy(() -> new HeterMoe().setAuxCoefficient("-1"))
         .hasMessageContaining("use a number of 0 or more, or nothing");
+  }
+
+  @Test
+  void theLastStepLearnsToo() {
+    HeterMoe run = new HeterMoe().setLearningRate(2).setWarmupSteps(0);
+    assertThat(RunFacts.optimizer(run.setSteps(1)).learningRate().at(1)).isEqualTo(1);
+    LearningRate rate = RunFacts.optimizer(run.setSteps(9)).learningRate();
+    assertThat(rate.at(5)).isCloseTo(1, within(1e-12));
+    assertThat(rate.at(9)).isBetween(0.04, 0.05);
+    assertThat(rate.at(10)).isZero();
   }
 
   @Test

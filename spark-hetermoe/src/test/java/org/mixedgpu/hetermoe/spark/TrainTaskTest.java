@@ -18,11 +18,15 @@ import org.mixedgpu.hetermoe.exchange.Exchange;
 import org.mixedgpu.hetermoe.exchange.ExchangeLimits;
 import org.mixedgpu.hetermoe.exchange.InProcessExchange;
 import org.mixedgpu.hetermoe.plan.Role;
+import org.mixedgpu.hetermoe.plan.TrainingPlan;
 import org.mixedgpu.hetermoe.spark.data.TokenCorpus;
 import org.mixedgpu.hetermoe.spark.gang.MemberContext;
 import org.mixedgpu.hetermoe.train.LearningRate;
 import org.mixedgpu.hetermoe.train.OptimizerConfig;
+import org.mixedgpu.hetermoe.train.ZebraJob;
 import org.mixedgpu.nn.AuxLoss;
+import org.mixedgpu.nn.ModelConfig;
+import org.mixedgpu.nn.checkpoint.ModelConfigs;
 
 /** Whatever fails in a member that is connected, its peers hear why before it leaves them. */
 @Timeout(60)
@@ -121,17 +125,18 @@ class TrainTaskTest {
   private static TrainTask task(TokenCorpus corpus) {
     SparkConf conf = new SparkConf(false).set("spark.master", "local");
     Deployment deployment = Deployment.of(conf, "cpu", "fp32", 1, 0, 1);
+    ModelSource source = ModelSource.of("tiny-mixtral", deployment.store());
+    ModelConfig config = ModelConfigs.parse(source.json(), source.name());
     return new TrainTask(
         deployment,
         Emulation.NONE,
-        ModelSource.of("tiny-mixtral", deployment.store()),
+        source,
         0,
         0,
         AuxLoss.Kind.PER_LAYER,
         OptimizerConfig.standard(LearningRate.constant(1e-3)),
         corpus,
-        1,
-        2,
+        TrainingPlan.even(ZebraJob.expertsByLayer(config), 1, 1, 1, 2, corpus.sequenceLength()),
         1,
         11,
         "nowhere",

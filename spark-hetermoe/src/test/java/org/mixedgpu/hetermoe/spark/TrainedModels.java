@@ -66,7 +66,8 @@ final class TrainedModels {
     }
   }
 
-  private static TokenCorpus corpus(FileStore store, String folder, int sequenceLength) {
+  /** The shards in a folder. */
+  static TokenCorpus corpus(FileStore store, String folder, int sequenceLength) {
     List<TokenCorpus.Shard> shards = new ArrayList<>();
     for (FileEntry file : store.list(folder)) {
       // 32 bytes of an empty shard, 4 a token and 4 a block of 4096 tokens; see ShardWriter.

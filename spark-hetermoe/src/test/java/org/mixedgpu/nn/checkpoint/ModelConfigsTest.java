@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -38,6 +39,26 @@ class ModelConfigsTest {
     ModelConfig config = golden(name);
     String json = ModelConfigs.toJson(config, StoredType.F32);
     assertThat(ModelConfigs.parse(json, "written")).isEqualTo(config);
+  }
+
+  @ParameterizedTest
+  @MethodSource("cases")
+  void whatReadsWithAnotherHeadSizeCanBeWritten(String name) throws Exception {
+    ObjectNode fields = fields(name);
+    fields.put("head_dim", 2 * golden(name).headDim());
+    if (golden(name).family() == ModelFamily.OLMOE) {
+      assertThatThrownBy(() -> ModelConfigs.parse(fields.toString(), "here"))
+          .hasMessageContaining("expected hidden_size / num_attention_heads = ");
+      return;
+    }
+    ModelConfig config = ModelConfigs.parse(fields.toString(), "here");
+    String json = ModelConfigs.toJson(config, StoredType.F32);
+    assertThat(ModelConfigs.parse(json, "written")).isEqualTo(config);
+  }
+
+  private static ObjectNode fields(String name) throws IOException {
+    return (ObjectNode)
+        new ObjectMapper().readTree(Path.of(Golden.folder(name), "config.json").toFile());
   }
 
   @Test
@@ -101,8 +122,7 @@ class ModelConfigsTest {
   void namesTheFieldThatItCannotFollow(String field, String value, String message)
       throws Exception {
     ObjectMapper json = new ObjectMapper();
-    ObjectNode config =
-        (ObjectNode) json.readTree(Path.of(Golden.folder("llama31"), "config.json").toFile());
+    ObjectNode config = fields("llama31");
     config.set(field, json.readTree(value));
     assertThatThrownBy(() -> ModelConfigs.parse(config.toString(), "here/config.json"))
         .hasMessageContaining(message)

@@ -7,13 +7,13 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
-import java.util.function.Function;
 import org.apache.spark.sql.Dataset;
 import org.apache.spark.sql.Row;
 import org.mixedgpu.base.Check;
 import org.mixedgpu.io.FileStore;
 import org.mixedgpu.io.HadoopFileStore;
 import org.mixedgpu.io.NewFile;
+import org.mixedgpu.nn.tokenizer.Tokenizer;
 
 /**
  * Tokenizes a Dataset on the executors and writes one shard per partition.
@@ -34,9 +34,12 @@ public record CorpusWriter(
     int sequenceLength)
     implements Serializable {
 
-  /** Opens a tokenizer where it is needed: tokenizers themselves don't travel. */
+  /**
+   * Opens a tokenizer where it is needed: tokenizers themselves don't travel. Whoever opens it
+   * closes it. Null where the column holds ids.
+   */
   public interface Encoder extends Serializable {
-    Function<String, int[]> open();
+    Tokenizer open();
   }
 
   private record Part(int index, String path, long tokens, long rows, Map<String, Long> problems)
@@ -69,10 +72,11 @@ public record CorpusWriter(
 
   private Iterator<Part> part(int index, Iterator<Row> rows) {
     String path = FileStore.in(folder, String.format(Locale.ROOT, "part-%05d.tokens", index));
-    RowTokens reader = new RowTokens(tokenizer.open(), vocabulary);
     Map<String, Long> problems = new TreeMap<>();
     long count = 0;
-    try (NewFile file = store.create(path)) {
+    try (Tokenizer opened = tokenizer.open();
+        NewFile file = store.create(path)) {
+      RowTokens reader = new RowTokens(opened, vocabulary);
       ShardWriter writer = new ShardWriter(file);
       while (rows.hasNext()) {
         count++;

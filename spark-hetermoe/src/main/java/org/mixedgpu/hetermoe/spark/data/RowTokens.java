@@ -2,7 +2,7 @@ package org.mixedgpu.hetermoe.spark.data;
 
 import java.util.List;
 import java.util.Locale;
-import java.util.function.Function;
+import org.mixedgpu.nn.tokenizer.Tokenizer;
 import scala.jdk.javaapi.CollectionConverters;
 
 /**
@@ -20,15 +20,15 @@ public final class RowTokens {
     }
   }
 
-  private final Function<String, int[]> encode;
+  private final Tokenizer tokenizer;
   private final int vocabulary;
 
   /**
-   * @param encode tokenizes a text
+   * @param tokenizer of texts; null where there are ids only
    * @param vocabulary ids must be below
    */
-  public RowTokens(Function<String, int[]> encode, int vocabulary) {
-    this.encode = encode;
+  public RowTokens(Tokenizer tokenizer, int vocabulary) {
+    this.tokenizer = tokenizer;
     this.vocabulary = vocabulary;
   }
 
@@ -42,7 +42,7 @@ public final class RowTokens {
       if (text.isBlank()) {
         return Result.bad("empty text");
       }
-      ids = encode.apply(text);
+      ids = tokenizer.encode(text);
     } else {
       List<?> list = CollectionConverters.asJava((scala.collection.Seq<?>) cell);
       ids = new int[list.size()];

@@ -24,7 +24,7 @@ public final class DictionaryCorpus {
    * @param vocabulary of the model: ids must be below
    */
   public static TokenCorpus write(FileStore store, int vocabulary, int sequenceLength) {
-    RowTokens rows = new RowTokens(new ByteTokenizer()::encode, vocabulary);
+    RowTokens rows = new RowTokens(new ByteTokenizer(), vocabulary);
     try (BufferedReader lines =
             new BufferedReader(
                 new InputStreamReader(
