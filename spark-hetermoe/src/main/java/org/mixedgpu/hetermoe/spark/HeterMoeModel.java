@@ -22,7 +22,6 @@ import org.mixedgpu.base.Check;
 import org.mixedgpu.io.FileStore;
 import org.mixedgpu.io.HadoopFileStore;
 import org.mixedgpu.nn.checkpoint.Checkpoint;
-import org.mixedgpu.nn.tokenizer.Tokenizer;
 
 /**
  * A trained model: a Hugging Face folder and how to read rows. As a Transformer it adds a struct
@@ -198,7 +197,7 @@ public final class HeterMoeModel extends Model<HeterMoeModel> implements MLWrita
     if (!name.isEmpty()) {
       return name;
     }
-    return store.exists(FileStore.in(folder(), "tokenizer.json")) ? folder() : Tokenizer.BYTE;
+    return RunTokenizer.ofFolder(folder(), true, store);
   }
 
   @Override

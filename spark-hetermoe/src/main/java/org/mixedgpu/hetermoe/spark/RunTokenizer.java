@@ -2,6 +2,8 @@ package org.mixedgpu.hetermoe.spark;
 
 import java.io.Serializable;
 import org.mixedgpu.base.Check;
+import org.mixedgpu.base.Fault;
+import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.hetermoe.spark.data.CorpusWriter;
 import org.mixedgpu.io.FileStore;
 import org.mixedgpu.io.HadoopFileStore;
@@ -25,11 +27,30 @@ record RunTokenizer(String name, HadoopFileStore store) implements Serializable 
           ? named.substring(0, named.length() - "/tokenizer.json".length())
           : named;
     }
-    if (!source.weights().isEmpty()
-        && store.exists(FileStore.in(source.weights(), "tokenizer.json"))) {
-      return source.weights();
+    boolean text = p.value(TrainOptions.TOKENS_COL).isEmpty();
+    if (!source.weights().isEmpty()) {
+      return ofFolder(source.weights(), text, store);
     }
-    return p.value(TrainOptions.TOKENS_COL).isEmpty() ? Tokenizer.BYTE : "";
+    return text ? Tokenizer.BYTE : "";
+  }
+
+  /**
+   * The tokenizer that a model's folder has, or none for ids; {@code MISSING} where texts need one.
+   * Another one would give a trained model ids that mean something else to it.
+   */
+  static String ofFolder(String folder, boolean text, FileStore store) {
+    if (store.exists(FileStore.in(folder, "tokenizer.json"))) {
+      return folder;
+    }
+    if (text) {
+      throw new MixedGpuException(
+          Fault.MISSING,
+          "The model in "
+              + folder
+              + " has no tokenizer.json, which texts need; name its tokenizer's folder (tokenizer),"
+              + " 'byte' if it was trained on bytes, or a column of token ids (tokensCol)");
+    }
+    return "";
   }
 
   /** The id after each document, -1 for none; refuses a tokenizer that the model can't have. */

@@ -49,7 +49,7 @@ public final class TrainOptions {
           "",
           "hdfs:///models/olmoe",
           "A folder with tokenizer.json, that file's path, or 'byte'; empty means the model"
-              + " folder's, and where there is none bytes, with tokensCol none.");
+              + " folder's, and for a new model bytes, with tokensCol none.");
 
   // --- batch and gang ---
   public static final TrainOption<Long> BATCH_SIZE =
@@ -279,7 +279,8 @@ public final class TrainOptions {
             "",
             doc,
             s -> s,
-            s -> s.isEmpty() || Double.parseDouble(s) >= 0,
+            s ->
+                s.isEmpty() || Double.parseDouble(s) >= 0 && Double.isFinite(Double.parseDouble(s)),
             "a number of 0 or more, or nothing"),
         example);
   }

@@ -197,6 +197,19 @@ class HeterMoeIT {
     refused(
         estimator(1, 1).setModel(config("dense", QWEN3.replace("$", "\"mlp_only_layers\":[0,1]"))),
         "has experts in none of its 2 layers");
+    Path bare = Files.createDirectory(folder.resolve("bare"));
+    Files.writeString(bare.resolve("config.json"), smallModel());
+    refused(estimator(1, 1).setTokenizer("").setModel(bare.toString()), "has no tokenizer.json");
+    assertThatThrownBy(() -> estimator(1, 1).setAuxCoefficient("Infinity").fit(text()))
+        .hasMessageContaining("a number of 0 or more");
+  }
+
+  @Test
+  void textsAreNotScoredWithoutTheModelsTokenizer() throws IOException {
+    Path bare = Files.createDirectory(folder.resolve("bare"));
+    Files.writeString(bare.resolve("config.json"), smallModel());
+    assertThatThrownBy(() -> new HeterMoeModel().setModel(bare.toString()).transform(text()))
+        .hasMessageContaining("has no tokenizer.json");
   }
 
   private void refused(HeterMoe run, String why) {
