@@ -83,7 +83,7 @@ record PrefillFacts(
         config.maxPositions());
     String cachePath = params.value(CakeOptions.CACHE_PATH);
     // Without a cache nothing is called by the digest, and reading all weights can be saved.
-    String stamp = files.list(modelPath).toString();
+    String stamp = stamp(files, modelPath);
     String digest =
         cachePath.isEmpty()
             ? "0".repeat(64)
@@ -112,6 +112,14 @@ record PrefillFacts(
         params.value(CakeOptions.READS_IN_FLIGHT).intValue(),
         params.value(CakeOptions.BUNDLE_BYTES),
         backend);
+  }
+
+  /** Of the files that make the model what it is. */
+  static String stamp(HadoopFileStore files, String modelPath) {
+    return files.list(modelPath).stream()
+        .filter(file -> file.name().matches("config\\.json|.*\\.safetensors(\\.index\\.json)?"))
+        .toList()
+        .toString();
   }
 
   /** With a precision of its own: the driver computes keys, and sees no executor's device. */

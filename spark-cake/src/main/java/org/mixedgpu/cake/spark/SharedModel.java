@@ -98,7 +98,7 @@ final class SharedModel {
   /** Other weights must not get the keys of those that the driver has read. */
   private static void checkUnchanged(PrefillFacts facts) {
     if (facts.cached()
-        && !facts.files().list(facts.modelPath()).toString().equals(facts.modelStamp())) {
+        && !PrefillFacts.stamp(facts.files(), facts.modelPath()).equals(facts.modelStamp())) {
       throw new MixedGpuException(
           Fault.MISSING,
           String.format(

@@ -304,6 +304,9 @@ class CakePrefillIT {
     String replaced = folder.resolve("replaced").toString();
     TinyFolder.write(HadoopFileStore.ofDefaults(), replaced, TinyModel.sparse(), 3);
     Dataset<Row> answers = prefill.setModelPath(replaced).transform(sharing());
+    SharedModel.closeUnused();
+    Files.writeString(Path.of(replaced, "README.md"), "Other files may come.");
+    assertThat(answers.collectAsList()).hasSize(8);
     try (Stream<Path> files = Files.list(Path.of(replaced))) {
       for (Path file : files.toList()) {
         Files.delete(file);

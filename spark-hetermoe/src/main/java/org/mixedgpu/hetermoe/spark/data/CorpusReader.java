@@ -22,10 +22,10 @@ public final class CorpusReader implements AutoCloseable {
   private final TokenCorpus corpus;
   private final long[] starts;
 
-  /** Tokens of a block of each shard; 0 before it was first opened. */
-  private final int[] blockTokens;
+  /** What is known of each shard; null before it was first opened. */
+  private final ShardReader[] shards;
 
-  private final Map<Integer, ShardReader> readers =
+  private final Map<Integer, ShardReader> open =
       new LinkedHashMap<>(16, 0.75f, true /* by access */) {
         private static final long serialVersionUID = 1L;
 
@@ -52,10 +52,9 @@ public final class CorpusReader implements AutoCloseable {
   public CorpusReader(FileStore store, TokenCorpus corpus) {
     this.store = store;
     this.corpus = corpus;
-    int shards = corpus.shards().size();
-    blockTokens = new int[shards];
-    starts = new long[shards + 1];
-    for (int s = 0; s < shards; s++) {
+    shards = new ShardReader[corpus.shards().size()];
+    starts = new long[shards.length + 1];
+    for (int s = 0; s < shards.length; s++) {
       starts[s + 1] = starts[s] + corpus.shards().get(s).tokens();
     }
   }
@@ -78,12 +77,11 @@ public final class CorpusReader implements AutoCloseable {
         shard++;
         continue;
       }
-      // Without its reader, which a block that is here does not need.
-      int size = blockTokens[shard] > 0 ? blockTokens[shard] : reader(shard).blockTokens();
+      int size = known(shard).blockTokens();
       long within = at - starts[shard];
       BlockKey key = new BlockKey(shard, (int) (within / size));
       int first = (int) (within % size);
-      int[] tokens = cache.computeIfAbsent(key, k -> reader(k.shard()).block(k.block()));
+      int[] tokens = cache.computeIfAbsent(key, this::read);
       int count = Math.min(sequence.length - filled, tokens.length - first);
       System.arraycopy(tokens, first, sequence, filled, count);
       filled += count;
@@ -92,33 +90,30 @@ public final class CorpusReader implements AutoCloseable {
     return sequence;
   }
 
-  private ShardReader reader(int shard) {
-    ShardReader known = readers.get(shard);
-    if (known != null) {
-      return known;
+  private int[] read(BlockKey key) {
+    ShardReader reader = known(key.shard());
+    open.put(key.shard(), reader);
+    return reader.block(key.block());
+  }
+
+  private ShardReader known(int shard) {
+    if (shards[shard] == null) {
+      TokenCorpus.Shard expected = corpus.shards().get(shard);
+      ShardReader reader = new ShardReader(store, expected.path());
+      open.put(shard, reader);
+      Check.intact(
+          reader.tokens() == expected.tokens(),
+          "Token shard %s has %d tokens; %d were written; write the shards again",
+          expected.path(),
+          reader.tokens(),
+          expected.tokens());
+      shards[shard] = reader;
     }
-    TokenCorpus.Shard expected = corpus.shards().get(shard);
-    ShardReader reader = new ShardReader(store, expected.path());
-    readers.put(shard, reader);
-    Check.intact(
-        reader.tokens() == expected.tokens(),
-        "Token shard %s has %d tokens; %d were written; write the shards again",
-        expected.path(),
-        reader.tokens(),
-        expected.tokens());
-    Check.intact(
-        blockTokens[shard] == 0 || blockTokens[shard] == reader.blockTokens(),
-        "Token shard %s has blocks of %d tokens and had blocks of %d when it was first opened;"
-            + " write the shards again, and not while they are read",
-        expected.path(),
-        reader.blockTokens(),
-        blockTokens[shard]);
-    blockTokens[shard] = reader.blockTokens();
-    return reader;
+    return shards[shard];
   }
 
   @Override
   public void close() {
-    readers.values().forEach(ShardReader::close);
+    open.values().forEach(ShardReader::close);
   }
 }

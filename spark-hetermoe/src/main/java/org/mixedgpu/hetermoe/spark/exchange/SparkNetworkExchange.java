@@ -191,8 +191,11 @@ public final class SparkNetworkExchange implements Exchange {
     if (!aborted.compareAndSet(null, reason)) {
       return false;
     }
-    tell(reason);
-    wake();
+    try {
+      tell(reason);
+    } finally {
+      wake();
+    }
     return true;
   }
 
@@ -213,8 +216,11 @@ public final class SparkNetworkExchange implements Exchange {
   private void lost(Peer peer, String how) {
     if (!closing && peer.leave(how)) {
       // Listeners first: what fails next is an echo of this.
-      tell("rank " + peer.rank() + " " + how);
-      wake();
+      try {
+        tell("rank " + peer.rank() + " " + how);
+      } finally {
+        wake();
+      }
     }
   }
 
