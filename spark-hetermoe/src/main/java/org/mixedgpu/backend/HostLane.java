@@ -56,7 +56,10 @@ public final class HostLane implements Lane {
     }
   }
 
-  /** Also ends the thread when earlier work has failed, and then rethrows that failure. */
+  /**
+   * Also ends the thread when earlier work has failed, and then rethrows that failure. Returns when
+   * its work is done, which uses what the caller may free next: an interrupt is told of after that.
+   */
   @Override
   public void close() {
     if (ended) {
@@ -71,11 +74,11 @@ public final class HostLane implements Lane {
           queue.add(() -> {});
         }
       }
+      join();
     }
   }
 
-  /** Waits until the work of a closed lane is done; an interrupt is kept for later. */
-  public void join() {
+  private void join() {
     boolean interrupted = false;
     while (thread.isAlive()) {
       try {

@@ -7,6 +7,8 @@ import static org.assertj.core.api.Assertions.within;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -498,6 +500,28 @@ abstract class BackendContract extends ShapesContract {
 
   /** Long against what a device needs to notice a stamp, so that half of it is safe to ask for. */
   private static final long PAUSE_MILLIS = 20;
+
+  /** Its work uses what the caller frees next. */
+  @Test
+  @Timeout(20)
+  void anInterruptedCloseWaitsForTheLanesWork() throws Exception {
+    Tensor x = f32(1000);
+    CountDownLatch begun = new CountDownLatch(1);
+    AtomicBoolean done = new AtomicBoolean();
+    Lane lane = backend.lane("busy");
+    lane.submit(
+        () -> {
+          begun.countDown();
+          LockSupport.parkNanos(300_000_000);
+          OpComparison.write(backend, x, new float[1000]);
+          done.set(true);
+        });
+    begun.await();
+    Thread.currentThread().interrupt();
+    assertThatThrownBy(lane::close).hasMessageContaining("Interrupted");
+    assertThat(Thread.interrupted()).isTrue();
+    assertThat(done).isTrue();
+  }
 
   @Test
   @Timeout(20)

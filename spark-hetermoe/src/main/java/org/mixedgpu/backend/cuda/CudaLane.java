@@ -102,8 +102,6 @@ final class CudaLane implements Lane {
       try {
         host.close();
       } finally {
-        // Also where the caller was interrupted: its work uses the stream and its memory.
-        host.join();
         device.streams().close(stream);
       }
     }
