@@ -7,6 +7,8 @@ import org.mixedgpu.base.Check;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.device.GpuInventory;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * Which backend the processes of a run open, as its settings say. Decided once; which GPU each
@@ -20,6 +22,7 @@ public record BackendChoice(
     BackendKind kind, Precision precision, int threads, long memoryLimitBytes)
     implements Serializable {
   private static final long serialVersionUID = 1L;
+  private static final Logger LOG = LoggerFactory.getLogger(BackendChoice.class);
 
   /** As CUDA counts. */
   private static final String FIRST = "0";
@@ -80,12 +83,20 @@ public record BackendChoice(
     return new CudaOptions(device, precision.type().orElse(null), memoryLimitBytes, null);
   }
 
-  /** What to log where a cluster manager's task was given no GPU and wants one. */
-  public static String withoutAssignment() {
-    return "Spark gave this task no GPU: it uses the first that CUDA sees, as do all others on this"
-        + " machine that were given none. Ask for GPUs by the name that the Workers give them, gpu"
-        + " or gpu-<generation>: spark.executor.resource.<name>.amount and"
-        + " spark.task.resource.<name>.amount";
+  /**
+   * {@link #open} for a task, which warns where it wants a GPU and was given none.
+   *
+   * @param onCluster whether somebody assigns GPUs
+   */
+  public TrainingBackend openInTask(OptionalInt gpu, boolean onCluster) {
+    if (kind == BackendKind.CUDA && gpu.isEmpty() && onCluster) {
+      LOG.warn(
+          "Spark gave this task no GPU: it uses the first that CUDA sees, as do all others on this"
+              + " machine that were given none. Ask for GPUs by the name that the Workers give them,"
+              + " gpu or gpu-<generation>: spark.executor.resource.<name>.amount and"
+              + " spark.task.resource.<name>.amount");
+    }
+    return open(gpu);
   }
 
   /** One phrase for logs, such as {@code cpu with 4 threads} or {@code cuda in bf16}. */

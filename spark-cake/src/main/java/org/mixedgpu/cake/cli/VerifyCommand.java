@@ -21,7 +21,8 @@ import picocli.CommandLine.Spec;
     sortOptions = false,
     description = {
       "Reads every byte of every bundle of a cache and compares checksums. Exit code 1 if a bundle"
-          + " is damaged or can't be read. A damaged bundle never changes an answer; it costs the time to compute it."
+          + " is damaged or can't be read. A damaged bundle never changes an answer; it costs the"
+          + " time to compute it."
     },
     footer = {"", "Example:", "  cake verify --delete hdfs:///cache/kv"})
 final class VerifyCommand implements Callable<Integer> {
@@ -57,7 +58,7 @@ final class VerifyCommand implements Callable<Integer> {
     }
     out.printf(
         Locale.ROOT,
-        "%d bundles of %d bytes, %d damaged, %d could not be read%n",
+        "%d bundles, %d bytes, %d damaged, %d could not be read%n",
         bundles.size(),
         bytes,
         damaged,

@@ -3,6 +3,7 @@ package org.mixedgpu.cake.spark;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Optional;
 import org.apache.spark.sql.Row;
 import org.apache.spark.sql.RowFactory;
 import org.apache.spark.sql.types.DataTypes;
@@ -63,12 +64,6 @@ final class PrefillRows {
     return failed(fault.name(), message);
   }
 
-  /** Whether the answer is made of numbers. */
-  static boolean isFinite(PrefillResult result, double[] scores) {
-    return Double.isFinite(LogProbabilities.normalizer(result.logits()))
-        && Arrays.stream(scores).noneMatch(Double::isNaN);
-  }
-
   Row notFinite() {
     return failed(
         NOT_FINITE,
@@ -83,9 +78,13 @@ final class PrefillRows {
         null, null, null, null, null, null, null, null, null, null, null, device, status, message);
   }
 
-  Row answered(PrefillResult result, double[] scores) {
+  /** Empty where the answer is not made of numbers. */
+  Optional<Row> answered(PrefillResult result, double[] scores) {
     float[] logits = result.logits();
     double normalizer = LogProbabilities.normalizer(logits);
+    if (!Double.isFinite(normalizer) || Arrays.stream(scores).anyMatch(Double::isNaN)) {
+      return Optional.empty();
+    }
     int[] top = LogProbabilities.top(logits, Math.max(1, facts.topK()));
     List<Row> candidates = new ArrayList<>();
     for (int i = 0; i < Math.min(facts.topK(), top.length); i++) {
@@ -96,21 +95,22 @@ final class PrefillRows {
       labels.add(score);
     }
     boolean whole = result.problems().isEmpty();
-    return RowFactory.create(
-        top[0],
-        text(top[0]),
-        logits[top[0]] - normalizer,
-        sequence(candidates),
-        sequence(labels),
-        facts.embedding() ? embedding(result.hidden()) : null,
-        result.tokens(),
-        result.computed(),
-        result.loaded(),
-        result.reused(),
-        result.ttftNanos() / 1e6,
-        device,
-        whole ? OK : RECOMPUTED,
-        whole ? null : String.join("; ", result.problems()));
+    return Optional.of(
+        RowFactory.create(
+            top[0],
+            text(top[0]),
+            logits[top[0]] - normalizer,
+            sequence(candidates),
+            sequence(labels),
+            facts.embedding() ? embedding(result.hidden()) : null,
+            result.tokens(),
+            result.computed(),
+            result.loaded(),
+            result.reused(),
+            result.ttftNanos() / 1e6,
+            device,
+            whole ? OK : RECOMPUTED,
+            whole ? null : String.join("; ", result.problems())));
   }
 
   /** Null for ids that a model's padded vocabulary has and its tokenizer has not. */

@@ -1,6 +1,7 @@
 package org.mixedgpu.cake.spark;
 
 import java.util.Iterator;
+import java.util.Optional;
 import org.apache.spark.TaskContext;
 import org.apache.spark.api.java.function.FlatMapFunction;
 import org.apache.spark.broadcast.Broadcast;
@@ -126,19 +127,14 @@ final class PrefillTask implements FlatMapFunction<Iterator<Tuple2<Long, Planned
         meters.badRows().add(1);
         return output.failed(Fault.BAD_INPUT, prompt.problem());
       }
-      Row answer;
+      Optional<Row> answer;
       try {
         PrefillResult result = runner.run(prompt.ids());
         meters.computed().add(result.computed());
         meters.loaded().add(result.loaded());
         meters.reused().add(result.reused());
         meters.failedLoads().add(result.problems().size());
-        double[] scores = runner.score(facts.labels());
-        if (!PrefillRows.isFinite(result, scores)) {
-          meters.badRows().add(1);
-          return output.notFinite();
-        }
-        answer = output.answered(result, scores);
+        answer = output.answered(result, runner.score(facts.labels()));
       } catch (MixedGpuException e) {
         // A row's own fault; anything else would be the same for every other row.
         if (e.fault() != Fault.BAD_INPUT) {
@@ -147,8 +143,12 @@ final class PrefillTask implements FlatMapFunction<Iterator<Tuple2<Long, Planned
         meters.badRows().add(1);
         return output.failed(e.fault(), e.getMessage());
       }
+      if (answer.isEmpty()) {
+        meters.badRows().add(1);
+        return output.notFinite();
+      }
       write(planned);
-      return answer;
+      return answer.get();
     }
 
     private void write(PlannedRow planned) {

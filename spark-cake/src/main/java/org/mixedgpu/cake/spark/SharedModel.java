@@ -14,7 +14,6 @@ import org.apache.spark.SparkEnv;
 import org.apache.spark.TaskContext;
 import org.mixedgpu.backend.Backend;
 import org.mixedgpu.backend.BackendChoice;
-import org.mixedgpu.backend.BackendKind;
 import org.mixedgpu.base.Fault;
 import org.mixedgpu.base.MixedGpuException;
 import org.mixedgpu.device.GpuAddress;
@@ -72,10 +71,7 @@ final class SharedModel {
     long begun = System.nanoTime();
     checkUnchanged(facts);
     boolean onCluster = !SparkEnv.get().executorId().equals("driver");
-    if (facts.backend().kind() == BackendKind.CUDA && key.gpu().isEmpty() && onCluster) {
-      LOG.warn(BackendChoice.withoutAssignment());
-    }
-    backend = facts.backend().open(key.gpu());
+    backend = facts.backend().openInTask(key.gpu(), onCluster);
     Parameters loaded = null;
     try {
       loaded = Checkpoint.load(facts.files(), facts.modelPath(), backend, Part.all());

@@ -73,8 +73,8 @@ final class CudaLibraries {
     throw new MixedGpuException(
         Fault.MISSING,
         String.format(
-            "%s and found neither of %s in %s nor where the loader looks (%s); %s",
-            need, names, all(folders, USUAL), String.join("; ", tried), advice));
+            "%s and found neither of %s in %s, where the loader looks, or in %s (%s); %s",
+            need, names, folders, USUAL, String.join("; ", tried), advice));
   }
 
   /** What exists, and plain names for the loader. */
@@ -95,12 +95,6 @@ final class CudaLibraries {
     if (Files.exists(file)) {
       files.add(file.toString());
     }
-  }
-
-  private static List<Path> all(List<Path> first, List<Path> second) {
-    List<Path> all = new ArrayList<>(first);
-    all.addAll(second);
-    return all;
   }
 
   private NativeLibrary attempt(String name, List<String> tried) {

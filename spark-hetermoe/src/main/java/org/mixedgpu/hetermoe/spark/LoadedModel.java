@@ -5,21 +5,16 @@ import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.ToDoubleFunction;
 import org.apache.spark.SparkEnv;
 import org.mixedgpu.backend.Backend;
-import org.mixedgpu.backend.BackendChoice;
-import org.mixedgpu.backend.BackendKind;
 import org.mixedgpu.nn.DecoderModel;
 import org.mixedgpu.nn.Parameters;
 import org.mixedgpu.nn.Part;
 import org.mixedgpu.nn.checkpoint.Checkpoint;
-import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 
 /**
  * The model that this JVM scores rows with, kept from one task to the next: loading it costs more
  * than most partitions. One at a time; asking for another closes the first. Tasks take turns.
  */
 final class LoadedModel implements AutoCloseable {
-  private static final Logger LOG = LoggerFactory.getLogger(LoadedModel.class);
   private static final ReentrantLock TURN = new ReentrantLock();
   private static LoadedModel current;
 
@@ -35,10 +30,7 @@ final class LoadedModel implements AutoCloseable {
     this.deployment = deployment;
     this.gpu = gpu;
     boolean onCluster = !SparkEnv.get().executorId().equals("driver");
-    if (deployment.backend().kind() == BackendKind.CUDA && gpu.isEmpty() && onCluster) {
-      LOG.warn(BackendChoice.withoutAssignment());
-    }
-    backend = deployment.backend().open(gpu);
+    backend = deployment.backend().openInTask(gpu, onCluster);
     Parameters loaded = null;
     try {
       loaded = Checkpoint.load(deployment.store(), folder, backend, Part.all());

@@ -72,10 +72,9 @@ final class RunFacts {
         moe.experts());
     String aux = p.value(TrainOptions.AUX_COEFFICIENT);
     String z = p.value(TrainOptions.Z_COEFFICIENT);
-    return config.withMoe(
-        moe.withCoefficients(
-            aux.isEmpty() ? moe.auxCoefficient() : Float.parseFloat(aux),
-            z.isEmpty() ? moe.zCoefficient() : Float.parseFloat(z)));
+    return config.withLossCoefficients(
+        aux.isEmpty() ? moe.auxCoefficient() : Float.parseFloat(aux),
+        z.isEmpty() ? moe.zCoefficient() : Float.parseFloat(z));
   }
 
   /** Who computes what; refuses what cannot be divided. */

@@ -279,9 +279,12 @@ public final class TrainOptions {
             "",
             doc,
             s -> s,
-            s ->
-                s.isEmpty() || Double.parseDouble(s) >= 0 && Double.isFinite(Double.parseDouble(s)),
+            s -> s.isEmpty() || isFactor(Double.parseDouble(s)),
             "a number of 0 or more, or nothing"),
         example);
+  }
+
+  private static boolean isFactor(double x) {
+    return x >= 0 && Double.isFinite(x);
   }
 }

@@ -65,8 +65,7 @@ record TrainTask(
   @Override
   public Outcome run(MemberContext member) {
     ModelConfig parsed = ModelConfigs.parse(model.json(), model.name());
-    ModelConfig config =
-        parsed.withMoe(parsed.requireMoe().withCoefficients(auxCoefficient, zCoefficient));
+    ModelConfig config = parsed.withLossCoefficients(auxCoefficient, zCoefficient);
     ZebraJob job = new ZebraJob(config, plan, optimizer, auxKind, steps, true);
     // In the order in which they may be closed: whoever holds tensors before their backend.
     try (TrainingBackend backend =
